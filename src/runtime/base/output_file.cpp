@@ -1,0 +1,85 @@
+#include "runtime/base/output_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "runtime/base/error.h"
+
+namespace octet {
+
+namespace {
+[[noreturn]] void io_error(const char* what, const std::filesystem::path& path) {
+  const int code = errno;
+  fail(ErrorCode::unavailable, "can't {} {}: {}{}", what, path.string(), std::strerror(code),
+       code == ENOSPC || code == EDQUOT ? "; free some space and run the command again" : "");
+}
+}  // namespace
+
+OutputFile::OutputFile(const std::filesystem::path& path)
+    : path_(path), partial_(path.string() + ".partial") {
+  fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) io_error("create", partial_);
+}
+
+OutputFile::~OutputFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(partial_.c_str());
+}
+
+void OutputFile::write(std::span<const std::byte> bytes) {
+  OCTET_CHECK(fd_ >= 0, "write to {} after commit", path_.string());
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) io_error("write", partial_);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+    size_ += static_cast<std::size_t>(n);
+  }
+}
+
+void OutputFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+void OutputFile::commit() {
+  OCTET_CHECK(fd_ >= 0, "{} committed twice", path_.string());
+  if (::fsync(fd_) != 0) io_error("flush", partial_);
+  const int fd = std::exchange(fd_, -1);
+  if (::close(fd) != 0) {
+    ::unlink(partial_.c_str());
+    io_error("close", partial_);
+  }
+  if (::rename(partial_.c_str(), path_.c_str()) != 0) {
+    const int code = errno;
+    ::unlink(partial_.c_str());
+    errno = code;
+    io_error("rename to", path_);
+  }
+  sync_folder(path_.parent_path());
+}
+
+void write_file(const std::filesystem::path& path, std::string_view text) {
+  OutputFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const std::filesystem::path name = folder.empty() ? "." : folder;
+  const int fd = ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) io_error("open", name);
+  const int result = ::fsync(fd);
+  // Some file systems can't flush a folder and say EINVAL: nothing more can be done there.
+  const bool bad = result != 0 && errno != EINVAL;
+  if (bad) {
+    const int code = errno;
+    ::close(fd);
+    errno = code;
+    io_error("flush", name);
+  }
+  ::close(fd);
+}
+
+}  // namespace octet

@@ -1,0 +1,91 @@
+#include "runtime/base/system.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+
+#include "runtime/base/error.h"
+
+namespace octet {
+
+namespace {
+
+// "Name:   123 kB" of a /proc file, in bytes.
+std::size_t field_bytes(const char* file, const std::string& name) {
+  std::ifstream in(file);
+  std::string key;
+  std::size_t kb = 0;
+  std::string rest;
+  while (in >> key >> kb && std::getline(in, rest))
+    if (key == name + ":") return kb * 1024;
+  return 0;
+}
+
+// A number of a cgroup v2 file; 0 for "max" or none.
+std::size_t cgroup_number(const char* file) {
+  std::ifstream in(file);
+  std::size_t n = 0;
+  return in >> n ? n : 0;
+}
+
+std::atomic<bool> interrupt_seen{false};
+
+void on_signal(int) {
+  // The second signal ends the process in the ordinary way.
+  if (interrupt_seen.exchange(true)) {
+    ::signal(SIGINT, SIG_DFL);
+    ::signal(SIGTERM, SIG_DFL);
+  }
+}
+
+}  // namespace
+
+std::size_t available_memory_bytes() {
+  std::size_t bytes = field_bytes("/proc/meminfo", "MemAvailable");
+  const std::size_t limit = cgroup_number("/sys/fs/cgroup/memory.max");
+  const std::size_t used = cgroup_number("/sys/fs/cgroup/memory.current");
+  if (limit > 0) bytes = std::min(bytes, limit > used ? limit - used : 0);
+  return bytes;
+}
+
+std::size_t total_memory_bytes() {
+  std::size_t bytes = field_bytes("/proc/meminfo", "MemTotal");
+  const std::size_t limit = cgroup_number("/sys/fs/cgroup/memory.max");
+  return limit > 0 ? std::min(bytes, limit) : bytes;
+}
+
+std::size_t peak_rss_bytes() {
+  struct rusage usage {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
+}
+
+std::string cpu_name() {
+  std::ifstream in("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(in, line))
+    if (line.rfind("model name", 0) == 0) {
+      const auto at = line.find(": ");
+      return at == std::string::npos ? "" : line.substr(at + 2);
+    }
+  return "";
+}
+
+void install_interrupt_handler() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+bool interrupted() { return interrupt_seen.load(std::memory_order_relaxed); }
+
+void check_interrupt() {
+  if (interrupted()) throw Error(ErrorCode::interrupted, "interrupted");
+}
+
+}  // namespace octet

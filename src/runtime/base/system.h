@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace octet {
+
+/// Bytes of memory that a new program could use without swapping: the kernel's MemAvailable or the
+/// cgroup's room, whichever is less. 0 if unknown.
+std::size_t available_memory_bytes();
+/// Bytes of memory of the machine (or of the cgroup, if less). 0 if unknown.
+std::size_t total_memory_bytes();
+/// Largest resident set of this process so far.
+std::size_t peak_rss_bytes();
+/// "AMD EPYC 9354 32-Core Processor"; empty if unknown.
+std::string cpu_name();
+
+/// Makes SIGINT and SIGTERM set a flag instead of ending the process.
+void install_interrupt_handler();
+/// True after the first signal. Long loops call check_interrupt() at points where stopping is safe.
+bool interrupted();
+/// Throws Error(interrupted) after a signal.
+void check_interrupt();
+
+}  // namespace octet

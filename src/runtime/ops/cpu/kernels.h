@@ -1,0 +1,112 @@
+// ops/cpu: the operations on CPUs. kernels.inl is compiled once for each instruction set, inside a
+// target region and a namespace of its own; the rest of the folder is ordinary code that cuts the
+// work for the pool and calls the table of kernels chosen at start-up.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace octet::ops::cpu {
+
+/// Output features in a panel: one AVX-512 register of float32.
+inline constexpr std::int64_t kPanel = 16;
+/// Input features between two roundings to the running total: short sums of float32, added up.
+/// Part of a result's definition: every kernel sums blocks of this length, in this order.
+inline constexpr std::int64_t kBlock = 128;
+
+enum class PanelKind {
+  f32,   ///< [k][16] float
+  bf16,  ///< [k / 2][16][2]: even k in the low half of a 32-bit word
+  u8,    ///< for each group: codes [group / 4][16][4], scales [16], zeros [16] if any
+};
+
+/// The panels of one part of a linear.
+struct PanelWeight {
+  const std::byte* data = nullptr;
+  std::size_t panel_bytes = 0;
+  std::int64_t out_features = 0;  ///< the last panel may be filled only in part
+  std::int64_t in_features = 0;
+  std::int64_t group_size = 0;    ///< u8: multiple of 4
+  std::size_t group_bytes = 0;    ///< u8: codes, scales and zeros
+  PanelKind kind = PanelKind::f32;
+  bool f32_scales = false;        ///< u8: scales are float32, otherwise float16
+  bool has_zeros = false;         ///< u8: otherwise every zero point is 128
+};
+
+/// One query row of attention: a head of a token.
+struct QueryRow {
+  const float* query;  ///< [head_dim], scaled by 1 / sqrt(head_dim)
+  const float* gate;   ///< [head_dim], before the sigmoid
+  float* out;          ///< [head_dim]
+  std::int64_t limit;  ///< keys that it sees
+};
+
+/// Pages of one KV head: keys [head_dim][64], values [64][head_dim].
+struct AttentionPages {
+  const std::byte* keys;    ///< base of the layer
+  const std::byte* values;
+  std::size_t page_stride;  ///< bytes between pages of the layer
+  std::size_t head_offset;  ///< bytes from a page's begin to this head
+  const std::int32_t* pages;
+  std::int64_t head_dim;
+  bool bf16;
+};
+
+inline constexpr int kQueryTile = 4;
+
+/// Scratch of the attention kernel, per worker: floats.
+inline constexpr std::int64_t attention_scratch(std::int64_t head_dim) {
+  return kQueryTile * (64 + head_dim);
+}
+
+/// Gated delta rule of one value head over the rows of one segment.
+struct DeltaRuleHead {
+  float* state;        ///< [slices][key_dim][16], updated
+  const float* key;    ///< [rows] key rows after l2norm, key_stride floats apart
+  const float* query;  ///< the same for queries, scaled
+  std::int64_t key_stride;
+  const float* value;  ///< [rows], value_stride floats apart
+  std::int64_t value_stride;
+  const float* decay;  ///< [rows], gate_stride floats apart: exp(g)
+  const float* beta;   ///< the same
+  std::int64_t gate_stride;
+  float* out;          ///< [rows], out_stride floats apart
+  std::int64_t out_stride;
+  float* delta;        ///< draft: record [rows][value_dim], delta_stride apart; else null
+  std::int64_t delta_stride;
+  std::int64_t rows, key_dim, value_dim;  ///< value_dim may end inside the last slice
+};
+
+/// One set of kernels. All pointers to float may be unaligned unless said otherwise.
+struct CpuKernels {
+  const char* isa;
+  /// Panels [begin, end) of w times rows of x: y[r * ldy + n] for their output features n.
+  /// scratch: 2 * kBlock * kPanel floats.
+  void (*linear)(const PanelWeight& w, std::int64_t begin, std::int64_t end, const float* x,
+                 std::int64_t rows, std::int64_t ldx, float* y, std::int64_t ldy, float* scratch);
+  void (*add)(float* x, const float* delta, std::int64_t n);
+  void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t n, float* y);
+  void (*gated_rms_norm)(const float* x, const float* gate, const float* weight, float eps,
+                         bool sigmoid_gate, std::int64_t n, float* y);
+  /// y = x * scale / sqrt(sum(x^2) + 1e-6)
+  void (*l2_norm)(const float* x, float scale, std::int64_t n, float* y);
+  void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* y);
+  /// Four taps: y = silu(w0 x0 + w1 x1 + w2 x2 + w3 x3), channel by channel.
+  void (*conv4_silu)(const float* const x[4], const float* const w[4], std::int64_t n, float* y);
+  /// Up to kQueryTile query rows over the pages of their KV head.
+  void (*attention)(const QueryRow* rows, int num_rows, const AttentionPages& kv, float* scratch);
+  void (*delta_rule)(const DeltaRuleHead& head);
+  /// state = decay * state + key delta^T: an accepted draft row, as delta_rule does it.
+  void (*delta_update)(float* state, const float* key, const float* delta, float decay,
+                       std::int64_t key_dim, std::int64_t value_dim);
+  /// Dot-free read of memory: sums 64-bit words, to measure bandwidth. bytes: multiple of 1024.
+  std::uint64_t (*read_memory)(const std::byte* data, std::size_t bytes);
+  /// Multiply-adds of float32 vectors in registers; returns flops done. For measuring the peak.
+  double (*fma_peak)(std::int64_t iterations, float* sink);
+};
+
+const CpuKernels& generic_kernels();
+const CpuKernels& avx2_kernels();
+const CpuKernels& avx512_kernels();
+
+}  // namespace octet::ops::cpu
