@@ -2,7 +2,7 @@
 // visited in order and each is one step of the running sums, so a row's bits don't depend on its
 // neighbours in the tile: a page beyond a row's limit changes nothing of that row.
 //
-// keys [head_dim][64]: scores of a page are 64 sums side by side, no sum across lanes.
+// keys [head_dim][64], head_dim a multiple of kPanel: scores of a page are 64 sums side by side, no sum across lanes.
 
 constexpr int kPageVecs = 64 / kWidth;
 constexpr float kMinusInfinity = -__builtin_inff();
@@ -18,8 +18,10 @@ OCTET_INLINE Vec load_cached(const std::byte* base, std::int64_t i) {
 template <int kRows, bool kBf16>
 OCTET_INLINE void page_scores(const QueryRow* rows, std::int64_t d, const std::byte* keys,
                               float* scores) {
-  // Sixteen sums at a time fit the registers of every instruction set.
-  constexpr int kVecs = kRows * kPageVecs <= 16 ? kPageVecs : 16 / kRows;
+  // At most sixteen sums at a time fit the registers of every instruction set; a power of two
+  // divides the page.
+  constexpr int kFit = kRows > 2 ? 4 : 16 / kRows;
+  constexpr int kVecs = kFit < kPageVecs ? kFit : kPageVecs;
   for (int v0 = 0; v0 < kPageVecs; v0 += kVecs) {
     Vec sums[kRows][kVecs] = {};
     for (std::int64_t j = 0; j < d; ++j) {
@@ -38,7 +40,7 @@ OCTET_INLINE void page_scores(const QueryRow* rows, std::int64_t d, const std::b
 template <int kRows, bool kBf16>
 OCTET_INLINE void add_values(std::int64_t d, std::int64_t keys, const std::byte* values,
                              const float* weights, const float* correction, float* out) {
-  constexpr int kVecs = 16 / kRows < 4 ? 16 / kRows : 4;
+  constexpr int kVecs = 4;
   std::int64_t i = 0;
   for (; i + kVecs * kWidth <= d; i += kVecs * kWidth) {
     Vec sums[kRows][kVecs];

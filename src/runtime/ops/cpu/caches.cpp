@@ -154,6 +154,11 @@ void CpuStateCache::read(std::int64_t layer, std::int32_t slot, std::vector<floa
 }
 
 std::unique_ptr<KvCache> CpuBackend::make_kv_cache(const KvCacheShape& shape) {
+  if (shape.head_dim % kPanel != 0)
+    fail(ErrorCode::bad_data,
+         "the cpu backend needs a head_dim that is a multiple of {}, this model has {}; use "
+         "--backend reference",
+         kPanel, shape.head_dim);
   return std::make_unique<CpuKvCache>(shape);
 }
 

@@ -14,6 +14,7 @@ inline std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
 inline std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
 struct CpuLinear final : PackedLinear {
+  CpuLinear(std::span<const LinearPart> stacked, const RankSlice& slice, ThreadPool& pool);
   struct Part {
     PanelWeight panels;
     Tensor memory;

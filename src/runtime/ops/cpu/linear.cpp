@@ -165,25 +165,22 @@ CpuLinear::Part pack_part(const LinearPart& part, const RankSlice& slice, Thread
 
 }  // namespace
 
+CpuLinear::CpuLinear(std::span<const LinearPart> stacked, const RankSlice& slice, ThreadPool& pool) {
+  split_ = slice.split;
+  for (const LinearPart& part : stacked) {
+    if (part.in_features != stacked[0].in_features)
+      fail(ErrorCode::invalid_argument, "linear: parts with {} and {} input features",
+           stacked[0].in_features, part.in_features);
+    parts.push_back(pack_part(part, slice, pool));
+    in_features_ = parts.back().panels.in_features;
+    out_features_ += parts.back().panels.out_features;
+    bytes_ += parts.back().memory.view().bytes();
+  }
+}
+
 std::unique_ptr<PackedLinear> CpuBackend::pack_linear(std::span<const LinearPart> parts,
                                                       const RankSlice& slice) {
-  struct Builder : CpuLinear {
-    void fill(std::span<const LinearPart> all, const RankSlice& s, ThreadPool& pool) {
-      split_ = s.split;
-      for (const LinearPart& part : all) {
-        if (part.in_features != all[0].in_features)
-          fail(ErrorCode::invalid_argument, "linear: parts with {} and {} input features",
-               all[0].in_features, part.in_features);
-        parts.push_back(pack_part(part, s, pool));
-        in_features_ = parts.back().panels.in_features;
-        out_features_ += parts.back().panels.out_features;
-        bytes_ += parts.back().memory.view().bytes();
-      }
-    }
-  };
-  auto linear = std::make_unique<Builder>();
-  linear->fill(parts, slice, pool_);
-  return linear;
+  return std::make_unique<CpuLinear>(parts, slice, pool_);
 }
 
 void CpuBackend::linear(TensorView x, const PackedLinear& packed, TensorView y) {
