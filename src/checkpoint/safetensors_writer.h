@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/base/output_file.h"
+#include "runtime/tensor/dtype.h"
+
+namespace octet::checkpoint {
+
+/// What is to be written.
+struct TensorPlan {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+  std::uint64_t bytes() const {
+    return static_cast<std::uint64_t>(num_elements(shape)) * dtype_bytes(dtype);
+  }
+};
+
+/// Writes one .safetensors file: the header is complete from the start, data follow in the order
+/// of the plan. The file appears under its name in finish(). Errors: unavailable (disk).
+class SafetensorsWriter {
+ public:
+  SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorPlan> plan);
+  /// The next tensor of the plan; name and size must match (checked).
+  void add(const std::string& name, std::span<const std::byte> bytes);
+  /// All tensors must be there. Flushes and renames.
+  void finish();
+
+ private:
+  std::vector<TensorPlan> plan_;
+  std::size_t next_ = 0;
+  OutputFile file_;
+};
+
+/// Writes a plan into shards of at most shard_bytes (a larger tensor gets one of its own), in the
+/// order of the plan: model.safetensors, or model-0000I-of-0000N.safetensors and, last of all, the
+/// index. A shard appears when it is complete.
+class ShardWriter {
+ public:
+  ShardWriter(std::filesystem::path folder, std::vector<TensorPlan> plan, std::uint64_t shard_bytes);
+  void add(const std::string& name, std::span<const std::byte> bytes);
+  void finish();
+  /// Bytes of all tensors.
+  std::uint64_t total_bytes() const { return total_bytes_; }
+
+ private:
+  void open_shard();
+  std::filesystem::path folder_;
+  std::vector<std::vector<TensorPlan>> shards_;
+  std::vector<std::string> names_;  // file of each shard
+  std::size_t shard_ = 0, in_shard_ = 0;
+  std::uint64_t total_bytes_ = 0;
+  std::unique_ptr<SafetensorsWriter> writer_;
+};
+
+}  // namespace octet::checkpoint

@@ -1,0 +1,76 @@
+// model: the text decoder. Weights packed for a backend, sequences in a pool, one forward pass over
+// a ragged batch. Knows no files (checkpoint/ does), no text (input/ does), no sampling.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/layer.h"
+#include "model/rope.h"
+#include "model/sequence.h"
+#include "model/weights.h"
+
+namespace octet::model {
+
+/// Some consecutive tokens of one sequence within a step.
+struct StepRows {
+  Sequence* sequence = nullptr;
+  std::span<const std::int32_t> ids;
+  /// [3][ids.size()] time, height, width; empty: token index + rope_delta on all axes.
+  std::span<const std::int32_t> positions;
+  /// Rows to be verified: the sequence doesn't advance until accept().
+  bool draft = false;
+};
+
+/// The decoder, constant after construction; one step at a time.
+class TextModel {
+ public:
+  /// Loads and packs everything; progress(done, total) after each layer.
+  /// Errors: not_found, bad_data, out_of_memory.
+  TextModel(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
+            const std::function<void(std::int64_t, std::int64_t)>& progress = {});
+  /// From packed parts: synthetic models for measuring.
+  struct Parts {
+    checkpoint::TextConfig config;
+    TensorView embed_tokens;  ///< [vocab_size, hidden_size], host or device; must outlive the model
+    std::vector<LayerWeights> layers;
+    Tensor norm;
+    std::unique_ptr<ops::PackedLinear> lm_head;
+    std::vector<std::byte> storage;  ///< what embed_tokens points to, if the parts own it
+  };
+  TextModel(ops::Backend& backend, Parts parts);
+
+  const checkpoint::TextConfig& config() const { return parts_.config; }
+  ops::Backend& backend() const { return backend_; }
+
+  /// One step: all rows of all sequences pass through all layers; sequences advance (or, for
+  /// drafts, wait for accept()). Returns the hidden states after the final norm [rows,
+  /// hidden_size], rows in the order given; they hold until the next call.
+  /// A row's result is the same bits however its sequence was cut into steps and whatever other
+  /// rows are there. Errors: invalid_argument for an id outside the vocabulary; overloaded if
+  /// pages are missing. After an error no sequence has advanced.
+  TensorView forward(std::span<const StepRows> rows, SequencePool& pool);
+
+  /// Logits of some rows of the last forward's result: [indices.size(), vocab_size] on the host.
+  /// Computed in pieces; the caller bounds the memory by the number of rows.
+  void logits(TensorView hidden, std::span<const std::int32_t> indices, std::vector<float>& out);
+
+  /// Called after the embedding (-1) and after each layer with the residual stream.
+  std::function<void(std::int64_t layer, TensorView x)> observer;
+
+  std::size_t weight_bytes() const;      ///< packed linears incl. lm_head
+  std::size_t bytes_per_step() const { return weight_bytes(); }
+
+ private:
+  ops::Backend& backend_;
+  Parts parts_;
+  Rope rope_;
+  LayerWorkspace workspace_;
+  Tensor x_, normed_, cos_sin_, ids_;
+  std::int64_t rows_ = 0;
+  std::vector<std::int64_t> cache_layer_;  // number of each layer among those of its kind
+  void reserve(std::int64_t rows);
+};
+
+}  // namespace octet::model
