@@ -110,6 +110,26 @@ std::unique_ptr<ops::PackedLinear> pack(ops::Backend& backend, const ModuleLoade
 
 }  // namespace
 
+void load_linears(ops::Backend& backend, const checkpoint::TextConfig& c, const ModuleLoader& load,
+                  std::int64_t layer, std::size_t group, LayerWeights& w) {
+  const std::string p = layer_prefix(layer);
+  auto modules = quantized_modules(c, layer)[group];
+  // What reads the layer's input gives complete outputs on a rank; what reads those is summed.
+  const auto split = group == 1 || group == 3 ? ops::Split::columns : ops::Split::rows;
+  const bool full = c.is_full_attention(layer);
+  if (group == 0 && !full) {
+    modules.push_back({"linear_attn.in_proj_b", c.linear_num_value_heads, c.hidden_size});
+    modules.push_back({"linear_attn.in_proj_a", c.linear_num_value_heads, c.hidden_size});
+  }
+  auto packed = pack(backend, load, p, modules, split);
+  switch (group) {
+    case 0: (full ? w.self_attn->qkv : w.linear_attn->in_proj) = std::move(packed); break;
+    case 1: (full ? w.self_attn->o_proj : w.linear_attn->out_proj) = std::move(packed); break;
+    case 2: w.gate_up = std::move(packed); break;
+    default: w.down_proj = std::move(packed);
+  }
+}
+
 LayerWeights load_layer(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
                         const ModuleLoader& load, std::int64_t layer) {
   const checkpoint::TextConfig& c = checkpoint.config().text;
@@ -117,32 +137,23 @@ LayerWeights load_layer(ops::Backend& backend, const checkpoint::Checkpoint& che
   const auto norm = [&](const char* name, std::int64_t n) {
     return load_f32(backend, checkpoint, p + name, {n});
   };
-  // What reads the layer's input gives complete outputs on a rank; what reads those is summed.
-  auto modules = quantized_modules(c, layer);
   LayerWeights w;
   w.input_layernorm = norm("input_layernorm.weight", c.hidden_size);
   w.post_attention_layernorm = norm("post_attention_layernorm.weight", c.hidden_size);
   if (c.is_full_attention(layer)) {
     w.self_attn = std::make_unique<AttentionWeights>();
-    w.self_attn->qkv = pack(backend, load, p, modules[0], ops::Split::rows);
-    w.self_attn->o_proj = pack(backend, load, p, modules[1], ops::Split::columns);
     w.self_attn->q_norm = norm("self_attn.q_norm.weight", c.head_dim);
     w.self_attn->k_norm = norm("self_attn.k_norm.weight", c.head_dim);
   } else {
-    const std::int64_t heads = c.linear_num_value_heads;
     w.linear_attn = std::make_unique<LinearAttentionWeights>();
-    modules[0].push_back({"linear_attn.in_proj_b", heads, c.hidden_size});
-    modules[0].push_back({"linear_attn.in_proj_a", heads, c.hidden_size});
-    w.linear_attn->in_proj = pack(backend, load, p, modules[0], ops::Split::rows);
-    w.linear_attn->out_proj = pack(backend, load, p, modules[1], ops::Split::columns);
     w.linear_attn->conv1d = load_conv(backend, checkpoint, p + "linear_attn.conv1d.weight",
                                       c.conv_dim(), c.linear_conv_kernel_dim);
-    w.linear_attn->dt_bias = norm("linear_attn.dt_bias", heads);
-    w.linear_attn->A_log = norm("linear_attn.A_log", heads);
+    w.linear_attn->dt_bias = norm("linear_attn.dt_bias", c.linear_num_value_heads);
+    w.linear_attn->A_log = norm("linear_attn.A_log", c.linear_num_value_heads);
     w.linear_attn->norm = norm("linear_attn.norm.weight", c.linear_value_head_dim);
   }
-  w.gate_up = pack(backend, load, p, modules[2], ops::Split::rows);
-  w.down_proj = pack(backend, load, p, modules[3], ops::Split::columns);
+  for (std::size_t group = 0; group < 4; ++group)
+    load_linears(backend, c, load, layer, group, w);
   return w;
 }
 

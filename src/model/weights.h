@@ -39,6 +39,11 @@ std::string layer_prefix(std::int64_t layer);
 LayerWeights load_layer(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
                         const ModuleLoader& modules, std::int64_t layer);
 
+/// Loads and packs one group of quantized_modules (and what shares its input) into a layer.
+void load_linears(ops::Backend& backend, const checkpoint::TextConfig& config,
+                  const ModuleLoader& modules, std::int64_t layer, std::size_t group,
+                  LayerWeights& weights);
+
 /// A small tensor (norm, bias) as float32 on the backend. Errors: bad_data if its shape differs.
 Tensor load_f32(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
                 const std::string& name, const Shape& shape);
