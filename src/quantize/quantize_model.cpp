@@ -1,0 +1,191 @@
+#include "quantize/quantize_model.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <unordered_map>
+
+#include "checkpoint/safetensors_writer.h"
+#include "quantize/output_folder.h"
+#include "runtime/base/system.h"
+
+namespace octet::quantize {
+
+namespace {
+
+using checkpoint::TensorInfo;
+using checkpoint::TensorPlan;
+
+// The layer of a canonical name; -1 for what belongs to none.
+std::int64_t layer_of(const std::string& name) {
+  constexpr std::string_view kPrefix = "model.language_model.layers.";
+  return name.starts_with(kPrefix) ? std::stoll(name.substr(kPrefix.size())) : -1;
+}
+
+// What is written, in order: tensors outside the layers, then layer by layer, so that a layer can
+// be written as soon as it is done. Sources of copied tensors by canonical name.
+struct Plan {
+  std::vector<TensorPlan> tensors;
+  std::vector<std::vector<std::string>> copied;  // [0] outside, [1 + layer]
+  std::vector<std::vector<model::LinearModule>> modules;  // by layer
+  std::uint64_t bytes = 0, source_bytes = 0;
+};
+
+void plan_module(Plan& plan, const std::string& name, const model::LinearModule& m,
+                 const GptqOptions& options) {
+  const std::int64_t group = options.group_size < 0 ? m.in_features : options.group_size;
+  if (m.out_features % 32 != 0 || m.in_features % 32 != 0 || m.in_features % group != 0)
+    fail(ErrorCode::invalid_argument,
+         "module {} of {} x {} can't be packed with groups of {}; use another --group-size", name,
+         m.out_features, m.in_features, group);
+  const std::int64_t groups = m.in_features / group, bits = options.bits;
+  plan.tensors.push_back({name + ".qweight", DType::i32, {m.in_features * bits / 32, m.out_features}});
+  plan.tensors.push_back({name + ".qzeros", DType::i32, {groups, m.out_features * bits / 32}});
+  plan.tensors.push_back({name + ".scales", DType::f16, {groups, m.out_features}});
+  plan.tensors.push_back({name + ".g_idx", DType::i32, {m.in_features}});
+}
+
+Plan make_plan(const checkpoint::Checkpoint& source, const GptqOptions& options) {
+  const checkpoint::TextConfig& config = source.config().text;
+  Plan plan;
+  plan.copied.resize(static_cast<std::size_t>(config.num_hidden_layers + 1));
+  std::vector<std::vector<const TensorInfo*>> by_layer(plan.copied.size());
+  for (const TensorInfo& t : source.tensors()) {
+    plan.source_bytes += t.bytes.size();
+    const std::int64_t layer = layer_of(checkpoint::Checkpoint::canonical_name(t.name));
+    if (layer >= config.num_hidden_layers)
+      fail(ErrorCode::bad_data, "{}: tensor {} is of layer {}, the configuration has {}",
+           source.folder().string(), t.name, layer, config.num_hidden_layers);
+    by_layer[static_cast<std::size_t>(layer + 1)].push_back(&t);
+  }
+  for (std::size_t i = 0; i < by_layer.size(); ++i) {
+    const std::string prefix = i > 0 ? model::layer_prefix(static_cast<std::int64_t>(i) - 1) : "";
+    std::vector<model::LinearModule> modules;
+    if (i > 0)
+      for (const auto& group : model::quantized_modules(config, static_cast<std::int64_t>(i) - 1))
+        modules.insert(modules.end(), group.begin(), group.end());
+    for (const TensorInfo* t : by_layer[i]) {
+      const std::string name = checkpoint::Checkpoint::canonical_name(t->name);
+      if (std::ranges::any_of(modules, [&](const auto& m) { return name == prefix + m.name + ".weight"; }))
+        continue;
+      plan.copied[i].push_back(name);
+      plan.tensors.push_back({name, t->dtype, t->shape});
+    }
+    for (const auto& m : modules) plan_module(plan, prefix + m.name, m, options);
+    if (i > 0) plan.modules.push_back(std::move(modules));
+  }
+  for (const TensorPlan& t : plan.tensors) plan.bytes += t.bytes();
+  return plan;
+}
+
+void validate(const checkpoint::Checkpoint& source, const QuantizeOptions& options) {
+  if (options.gptq.bits != 8 && options.gptq.bits != 4)
+    fail(ErrorCode::invalid_argument, "--bits {}: expected 8 or 4", options.gptq.bits);
+  const std::int64_t group = options.gptq.group_size;
+  if (group != 32 && group != 64 && group != 128 && group != -1)
+    fail(ErrorCode::invalid_argument, "--group-size {}: expected 32, 64, 128 or -1 (whole row)",
+         group);
+  if (!(options.gptq.damp_percent > 0 && options.gptq.damp_percent < 1))
+    fail(ErrorCode::invalid_argument, "--damp {}: expected a number between 0 and 1",
+         options.gptq.damp_percent);
+  if (source.config().quantization)
+    fail(ErrorCode::invalid_argument, "{} is quantized already; start from the 16-bit checkpoint",
+         source.folder().string());
+  source.require_text();
+}
+
+// A fingerprint of codes and scales, to compare what was meant with what is in the file.
+struct Fingerprint {
+  std::uint64_t value = 1469598103934665603u;
+  void add(std::span<const std::byte> bytes) {
+    for (const std::byte b : bytes) value = (value ^ static_cast<std::uint64_t>(b)) * 1099511628211u;
+  }
+};
+
+std::uint64_t fingerprint(const model::ModuleWeight& m) {
+  Fingerprint f;
+  f.add({m.part.codes.codes, static_cast<std::size_t>(m.part.out_features * m.part.in_features)});
+  f.add(std::as_bytes(std::span(m.part.codes.scales)));
+  return f.value;
+}
+
+// Reads the result as a user would and compares every module with what was meant.
+void read_back(const std::filesystem::path& folder, const Plan& plan,
+               const std::unordered_map<std::string, std::uint64_t>& meant) {
+  const auto written = checkpoint::Checkpoint::open(folder);
+  written.require_text();
+  const auto load = model::checkpoint_loader(written);
+  for (std::size_t layer = 0; layer < plan.modules.size(); ++layer)
+    for (const auto& m : plan.modules[layer]) {
+      const std::string name = model::layer_prefix(static_cast<std::int64_t>(layer)) + m.name;
+      if (fingerprint(load(name, m.out_features, m.in_features)) != meant.at(name))
+        fail(ErrorCode::unavailable,
+             "{}: module {} reads back other values than were written; check the disk",
+             folder.string(), name);
+    }
+}
+
+}  // namespace
+
+QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
+                              const tokenizer::Tokenizer& tokenizer,
+                              const std::filesystem::path& output, const QuantizeOptions& options,
+                              ops::Backend& backend, ThreadPool& pool,
+                              const QuantizeProgress& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  validate(source, options);
+  const Plan plan = make_plan(source, options.gptq);
+  QuantizeResult result;
+  result.output = output;
+  result.source_bytes = plan.source_bytes;
+  result.output_bytes = plan.bytes;
+  CalibrationSet calibration;
+  if (options.method == Method::gptq) {
+    calibration =
+        load_calibration(options.calibration, tokenizer, source.config().text.vocab_size);
+    result.calibration_rows = static_cast<std::int64_t>(calibration.rows.size());
+    result.calibration_tokens = calibration.num_tokens;
+    result.calibration_sha256 = calibration.sha256;
+  }
+  OutputFolder folder(output, source.folder(), options.overwrite, plan.bytes + (64u << 20));
+  checkpoint::ShardWriter writer(folder.path(), plan.tensors, options.shard_bytes);
+  const auto copy = [&](std::size_t part) {
+    for (const std::string& name : plan.copied[part]) {
+      const TensorInfo* t = source.find(name);
+      writer.add(name, t->bytes);
+    }
+  };
+  copy(0);
+  LayerQuantizer quantizer(backend, source, calibration, options.method, options.gptq, pool);
+  const std::int64_t layers = source.config().text.num_hidden_layers;
+  std::unordered_map<std::string, std::uint64_t> meant;
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
+    const auto modules = quantizer.quantize(layer, [&](const std::string& what) {
+      check_interrupt();
+      if (progress) progress(layer, layers, fmt::format("layer {}, {}", layer, what));
+    });
+    copy(static_cast<std::size_t>(layer + 1));
+    for (const ModuleResult& m : modules) {
+      const auto packed =
+          checkpoint::pack_gptq(m.matrix.codes, m.matrix.scales, m.matrix.out_features,
+                                m.matrix.in_features, m.matrix.bits, m.matrix.group_size);
+      writer.add(m.name + ".qweight", packed.qweight);
+      writer.add(m.name + ".qzeros", packed.qzeros);
+      writer.add(m.name + ".scales", packed.scales);
+      writer.add(m.name + ".g_idx", packed.g_idx);
+      meant[m.name] = fingerprint(to_module_weight(m.matrix));
+      result.modules.push_back({m.name, m.report, m.num_tokens, m.seconds});
+      result.solve_seconds += m.seconds;
+    }
+  }
+  writer.finish();
+  write_configuration(source, options, folder.path());
+  if (progress) progress(layers, layers, "reading the result back");
+  read_back(folder.path(), plan, meant);
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  write_report(result, options, folder.path());
+  folder.commit();
+  return result;
+}
+
+}  // namespace octet::quantize
