@@ -157,7 +157,8 @@ TEST(Gptq, GoldenCases) {
   const test::GoldenTensors golden(test::golden("gptq_cases.safetensors"));
   ThreadPool pool(2);
   int compared = 0;
-  for (const json::value& item : read_json(test::golden("gptq_cases.json")).at("cases").as_array()) {
+  const json::value cases = read_json(test::golden("gptq_cases.json"));
+  for (const json::value& item : cases.at("cases").as_array()) {
     const auto& o = item.at("options").as_object();
     const auto number = [&](const char* key) { return o.at(key).to_number<double>(); };
     if (number("alpha") != 0 || number("beta") != 0 || number("mse") != 0) continue;
