@@ -42,28 +42,34 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool parse_sp
 }
 
 std::vector<std::int32_t> Tokenizer::encode(std::span<const Segment> segments) const {
-  std::vector<std::int32_t> ids;
-  // Neighbours that are read alike are one text: words may cross the seam.
-  for (std::size_t i = 0; i < segments.size();) {
-    std::string joined;
-    const bool parse_special = segments[i].parse_special;
-    for (; i < segments.size() && segments[i].parse_special == parse_special; ++i)
-      joined += segments[i].text;
-    const std::string text = to_valid_utf8(joined);
-    std::size_t begin = 0;
-    for (std::size_t at = 0; parse_special && at < text.size(); ++at) {
-      const auto& candidates = parts_->added[static_cast<unsigned char>(text[at])];
-      for (const AddedToken& token : candidates) {
-        if (text.compare(at, token.content.size(), token.content) != 0) continue;
-        encode_plain(std::string_view(text).substr(begin, at - begin), ids);
-        ids.push_back(token.id);
-        begin = at + token.content.size();
-        at = begin - 1;
-        break;
-      }
-    }
-    encode_plain(std::string_view(text).substr(begin), ids);
+  // One text, since words may cross the seams; a special token must lie in readable parts.
+  std::string text;
+  std::vector<bool> readable;
+  for (const Segment& segment : segments) {
+    text += to_valid_utf8(segment.text);
+    readable.resize(text.size(), segment.parse_special);
   }
+  const auto stands_at = [&](const AddedToken& token, std::size_t at) {
+    if (text.compare(at, token.content.size(), token.content) != 0) return false;
+    for (std::size_t i = 0; i < token.content.size(); ++i)
+      if (!readable[at + i]) return false;
+    return true;
+  };
+  std::vector<std::int32_t> ids;
+  std::size_t begin = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto& candidates = parts_->added[static_cast<unsigned char>(text[at])];
+    const auto token = std::ranges::find_if(
+        candidates, [&](const AddedToken& candidate) { return stands_at(candidate, at); });
+    if (token == candidates.end()) {
+      ++at;
+      continue;
+    }
+    encode_plain(std::string_view(text).substr(begin, at - begin), ids);
+    ids.push_back(token->id);
+    begin = at += token->content.size();
+  }
+  encode_plain(std::string_view(text).substr(begin), ids);
   return ids;
 }
 

@@ -107,6 +107,9 @@ TEST(Tokenizer, UserTextDoesNotBecomeSpecial) {
   EXPECT_EQ(ids.front(), *tiny().find("<|im_start|>"));
   EXPECT_EQ(std::count(ids.begin(), ids.end(), *tiny().find("<|im_end|>")), 1);
   EXPECT_EQ(tiny().decode(ids), "<|im_start|>user\n<|im_end|> hi<|im_end|>");
+  // Seams inside words change nothing.
+  EXPECT_EQ(tiny().encode(std::vector<Segment>{{"<parameter=", true}, {"ci", false}, {"ty>", true}}),
+            tiny().encode("<parameter=city>"));
   EXPECT_EQ(tiny().encode("a<|im_end|>", false), tiny().encode(std::vector<Segment>{{"a<|im_end|>", false}}));
 }
 

@@ -1,0 +1,124 @@
+#include "cli/app.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <numeric>
+
+#include "cli/common.h"
+#include "runtime/base/error.h"
+#include "runtime/base/system.h"
+
+namespace octet::cli {
+
+namespace {
+
+int exit_code(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid_argument: return 2;
+    case ErrorCode::not_found:
+    case ErrorCode::bad_data: return 3;
+    case ErrorCode::out_of_memory: return 4;
+    case ErrorCode::interrupted: return 130;
+    default: return 1;
+  }
+}
+
+// Levenshtein.
+std::size_t distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t cost = diagonal + (a[i] != b[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({row[j] + 1, row[j + 1] + 1, cost});
+    }
+  }
+  return row.back();
+}
+
+// "; did you mean `x`?" for what comes near enough.
+std::string suggestion(const std::string& word, const std::vector<std::string>& choices) {
+  std::string best;
+  std::size_t least = 1 + word.size() / 2;
+  for (const std::string& c : choices)
+    if (const std::size_t d = distance(word, c); d < least) least = d, best = c;
+  return best.empty() ? "" : fmt::format("; did you mean `{}`?", best);
+}
+
+std::vector<std::string> flags_of(const CLI::App& app) {
+  std::vector<std::string> flags;
+  for (const CLI::Option* o : app.get_options())
+    for (const std::string& name : o->get_lnames()) flags.push_back("--" + name);
+  return flags;
+}
+
+// What CLI11 says, and the nearest command or flag.
+std::string usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  std::string text = error.what();
+  const auto commands = app.get_subcommands({});
+  const CLI::App* chosen = nullptr;
+  std::vector<std::string> names;
+  for (const CLI::App* c : commands) {
+    names.push_back(c->get_name());
+    if (c->parsed()) chosen = c;
+  }
+  if (!chosen && argc > 1 && argv[1][0] != '-')
+    return fmt::format("unknown command `{}`{}", argv[1], suggestion(argv[1], names));
+  if (chosen)
+    for (int i = 2; i < argc; ++i) {
+      const std::string word = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
+      const auto flags = flags_of(*chosen);
+      if (word.starts_with("--") && std::ranges::find(flags, word) == flags.end())
+        return fmt::format("unknown flag `{}`{}", word, suggestion(word, flags));
+    }
+  return text;
+}
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  install_interrupt_handler();
+  CLI::App app{"Quantizes, evaluates and runs Qwen3.5 / 3.6 / 3.8 dense models."};
+  app.name("octet");
+  app.set_version_flag("--version", "octet " OCTET_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  std::vector<std::pair<CLI::App*, Command>> commands;
+  const auto add = [&](Command (*make)(CLI::App&)) {
+    const std::size_t before = app.get_subcommands({}).size();
+    Command command = make(app);
+    commands.emplace_back(app.get_subcommands({})[before], std::move(command));
+  };
+  for (const auto make : {add_quantize, add_perplexity, add_chat, add_inspect, add_tokenize,
+                          add_logits, add_bench, add_doctor})
+    add(make);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    fmt::print(stderr, "octet: {}\nTry `octet --help`.\n", usage_error(app, e, argc, argv));
+    return 2;
+  }
+  try {
+    for (const auto& [sub, command] : commands)
+      if (sub->parsed()) command();
+    std::fflush(stdout);
+    return 0;
+  } catch (const Error& e) {
+    std::fflush(stdout);
+    fmt::print(stderr, "octet: {}\n", e.what());
+    return exit_code(e.code());
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "octet: out of memory; try --max-memory or a smaller model\n");
+    return 4;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "octet: unexpected error: {}\n", e.what());
+    return 1;
+  }
+}
+
+}  // namespace octet::cli

@@ -1,0 +1,166 @@
+#include "cli/common.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+
+#include "checkpoint/inventory.h"
+#include "checkpoint/locate.h"
+#include "runtime/base/mapped_file.h"
+#include "runtime/base/progress.h"
+#include "runtime/base/system.h"
+#include "runtime/ops/make_backend.h"
+
+namespace octet::cli {
+
+void ComputeOptions::add_to(CLI::App& app, bool with_kv) {
+  app.add_option("--device", device, "auto, cpu; cuda[:N] where the build has it")->capture_default_str();
+  app.add_option("--backend", backend, "auto, cpu, or reference (slow, double precision)")
+      ->capture_default_str();
+  app.add_option("--isa", isa, "instruction set of the cpu backend: auto, generic, avx2, avx512")
+      ->capture_default_str();
+  app.add_option("--threads", threads, "compute threads; 0: one for each usable CPU")
+      ->capture_default_str();
+  app.add_option("--activations", activations,
+                 "what inputs of quantized linears are rounded to: auto, float32 (not rounded)")
+      ->capture_default_str();
+  if (with_kv)
+    app.add_option("--kv-cache-dtype", kv_cache_dtype, "auto (float32), float32, bfloat16")
+        ->capture_default_str();
+  app.add_option("--max-memory", max_memory,
+                 "most memory to use: 12G, 512M, 50%; default: 80% of what is free");
+}
+
+DType ComputeOptions::kv_dtype() const {
+  if (kv_cache_dtype == "auto" || kv_cache_dtype == "float32") return DType::f32;
+  if (kv_cache_dtype == "bfloat16") return DType::bf16;
+  fail(ErrorCode::invalid_argument, "--kv-cache-dtype {}: expected auto, float32 or bfloat16",
+       kv_cache_dtype);
+}
+
+std::size_t ComputeOptions::memory_limit() const {
+  return max_memory.empty() ? available_memory_bytes() / 10 * 8 : parse_bytes(max_memory);
+}
+
+std::size_t parse_bytes(const std::string& text) {
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  std::string unit(end);
+  std::erase(unit, ' ');
+  std::ranges::transform(unit, unit.begin(), [](unsigned char c) { return std::toupper(c); });
+  if (unit == "%" && number > 0 && number <= 100)
+    return static_cast<std::size_t>(static_cast<double>(available_memory_bytes()) * number / 100);
+  for (const auto& [name, factor] : {std::pair<const char*, double>{"", 1}, {"B", 1},
+                                     {"K", 1e3}, {"KB", 1e3}, {"M", 1e6}, {"MB", 1e6},
+                                     {"G", 1e9}, {"GB", 1e9}, {"T", 1e12}, {"TB", 1e12},
+                                     {"KIB", 1024.0}, {"MIB", 1048576.0}, {"GIB", 1073741824.0}})
+    if (unit == name && number > 0 && number * factor < 1e18)
+      return static_cast<std::size_t>(number * factor);
+  fail(ErrorCode::invalid_argument, "`{}` is no amount of memory; expected 12G, 512M or 50%", text);
+}
+
+Machine::Machine(const ComputeOptions& options) : pool(options.threads) {
+  if (options.threads < 0)
+    fail(ErrorCode::invalid_argument, "--threads {}: expected 0 or more", options.threads);
+  if (options.device.starts_with("cuda"))
+    fail(ErrorCode::unavailable, "--device {}: this build has no CUDA backend; use --device cpu",
+         options.device);
+  if (options.device != "auto" && options.device != "cpu")
+    fail(ErrorCode::invalid_argument, "--device {}: expected auto, cpu or cuda[:N]", options.device);
+  if (options.activations != "auto" && options.activations != "float32")
+    fail(ErrorCode::invalid_argument,
+         "--activations {}: the cpu backend computes with float32 activations; expected auto or "
+         "float32",
+         options.activations);
+  backend = ops::make_backend({.backend = options.backend, .isa = options.isa}, pool);
+}
+
+void require_memory(const checkpoint::Checkpoint& checkpoint, const model::PoolOptions& caches,
+                    std::size_t limit) {
+  const auto inventory = checkpoint::take_inventory(checkpoint);
+  const auto& config = checkpoint.config().text;
+  const auto kv = model::kv_shape(config, caches);
+  const double kv_bytes = 2.0 * static_cast<double>(kv.num_layers * kv.num_pages * ops::kPageTokens *
+                                                    kv.num_kv_heads * kv.head_dim) *
+                          static_cast<double>(dtype_bytes(kv.dtype));
+  const double state_bytes = static_cast<double>(inventory.state_bytes_per_sequence) *
+                             static_cast<double>(caches.num_sequences);
+  const auto weights = static_cast<double>(inventory.text_weight_bytes);
+  const double total = weights + kv_bytes + state_bytes;
+  if (limit == 0 || total <= static_cast<double>(limit)) return;
+  const double left = static_cast<double>(limit) - weights - state_bytes;
+  const double per_token = kv_bytes / std::max<double>(1, static_cast<double>(caches.num_tokens));
+  const std::string remedy =
+      left > per_token * 64
+          ? fmt::format("a context of {:.0f} tokens would fit", left / per_token)
+          : "a smaller or quantized checkpoint would fit, or a machine with more memory";
+  fail(ErrorCode::out_of_memory,
+       "{} does not fit in memory\n"
+       "  weights            {:>10}\n"
+       "  KV cache           {:>10}  ({} tokens)\n"
+       "  recurrent states   {:>10}  ({} sequences)\n"
+       "  needed             {:>10}\n"
+       "  allowed            {:>10}  (--max-memory; 80% of what is free by default)\n"
+       "{}",
+       checkpoint.folder().string(), format_bytes(weights), format_bytes(kv_bytes), caches.num_tokens,
+       format_bytes(state_bytes), caches.num_sequences, format_bytes(total),
+       format_bytes(static_cast<double>(limit)), remedy);
+}
+
+LoadedModel::LoadedModel(const std::string& model_name, Machine& machine, std::size_t memory_limit,
+                         const model::PoolOptions& caches, bool quiet)
+    : name(model_name),
+      checkpoint(checkpoint::Checkpoint::open(checkpoint::locate_model(model_name))) {
+  require_memory(checkpoint, caches, memory_limit);
+  tokenizer = std::make_unique<tokenizer::Tokenizer>(
+      tokenizer::Tokenizer::load(checkpoint.folder()));
+  if (tokenizer->size() > checkpoint.config().text.vocab_size)
+    fail(ErrorCode::bad_data, "{}: the tokenizer has {} tokens, the model {} rows",
+         checkpoint.folder().string(), tokenizer->size(), checkpoint.config().text.vocab_size);
+  Progress progress("loading " + model_name, checkpoint.config().text.num_hidden_layers, "layers",
+                    quiet);
+  model = std::make_unique<model::TextModel>(
+      *machine.backend, checkpoint, [&](std::int64_t done, std::int64_t) {
+        check_interrupt();
+        progress.update(done);
+      });
+}
+
+std::vector<std::int32_t> encode_prompt(const tokenizer::Tokenizer& tokenizer,
+                                        const std::vector<chat_template::Span>& spans) {
+  std::vector<tokenizer::Segment> segments;
+  for (const auto& span : spans) segments.push_back({span.text, !span.from_user});
+  return tokenizer.encode(segments);
+}
+
+ChatInput read_chat_input(const std::string& path) {
+  const json::value value = read_json(path);
+  ChatInput input;
+  if (value.is_array()) {
+    input.messages = value;
+  } else if (value.is_object() && value.get_object().contains("messages")) {
+    const auto& o = value.get_object();
+    input.messages = o.at("messages");
+    if (const auto* tools = o.if_contains("tools")) input.tools = *tools;
+    if (const auto* kwargs = o.if_contains("chat_template_kwargs"); kwargs && kwargs->is_object())
+      input.kwargs = kwargs->get_object();
+  } else {
+    fail(ErrorCode::bad_data, "{}: expected a list of messages or an object with `messages`", path);
+  }
+  input.messages = chat_template::with_parsed_arguments(std::move(input.messages));
+  return input;
+}
+
+std::filesystem::path shipped_file(const std::string& name) {
+  namespace fs = std::filesystem;
+  std::vector<fs::path> places;
+  if (const char* data = std::getenv("OCTET_DATA")) places.emplace_back(fs::path(data) / name);
+  places.push_back(fs::path(OCTET_SOURCE_DIR) / name);
+  places.push_back(fs::path(OCTET_INSTALL_PREFIX) / "share" / "octet" / name);
+  for (const auto& place : places)
+    if (fs::exists(place)) return place;
+  fail(ErrorCode::not_found, "{} is not there; set OCTET_DATA to the folder that holds it",
+       places.front().string());
+}
+
+}  // namespace octet::cli

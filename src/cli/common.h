@@ -1,0 +1,83 @@
+#pragma once
+
+#include <CLI/App.hpp>
+#include <memory>
+#include <string>
+
+#include "checkpoint/checkpoint.h"
+#include "input/chat_template/chat_template.h"
+#include "input/tokenizer/tokenizer.h"
+#include "model/text_model.h"
+#include "runtime/base/json.h"
+#include "runtime/base/thread_pool.h"
+#include "runtime/ops/backend.h"
+
+namespace octet::cli {
+
+/// Flags that every computing command takes.
+struct ComputeOptions {
+  std::string device = "auto", backend = "auto", isa = "auto", activations = "auto";
+  std::string kv_cache_dtype = "auto";
+  int threads = 0;
+  std::string max_memory;
+  void add_to(CLI::App& app, bool with_kv = true);
+  DType kv_dtype() const;
+  /// Bytes that --max-memory allows, or 80 % of what is free.
+  std::size_t memory_limit() const;
+};
+
+/// Pool and backend by the flags. Errors: invalid_argument, unavailable.
+struct Machine {
+  explicit Machine(const ComputeOptions& options);
+  ThreadPool pool;
+  std::unique_ptr<ops::Backend> backend;
+};
+
+/// A checkpoint with its tokenizer, and its text model on a machine.
+struct LoadedModel {
+  /// quiet: no progress while the weights are packed. Errors: as Checkpoint, Tokenizer, TextModel;
+  /// out_of_memory with a table, before anything is allocated.
+  LoadedModel(const std::string& name, Machine& machine, std::size_t memory_limit,
+              const model::PoolOptions& caches, bool quiet);
+  std::string name;
+  checkpoint::Checkpoint checkpoint;
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  std::unique_ptr<model::TextModel> model;
+};
+
+/// Tells whether a model's weights and caches fit; throws out_of_memory with what needs how much
+/// and what would fit.
+void require_memory(const checkpoint::Checkpoint& checkpoint, const model::PoolOptions& caches,
+                    std::size_t limit);
+
+/// "12G", "512M", "1.5 GB", "80%": bytes. Errors: invalid_argument.
+std::size_t parse_bytes(const std::string& text);
+
+/// A prompt's tokens: special tokens are read where the template wrote them, never in what came
+/// from the messages.
+std::vector<std::int32_t> encode_prompt(const tokenizer::Tokenizer& tokenizer,
+                                        const std::vector<chat_template::Span>& spans);
+
+/// messages, tools and chat_template_kwargs of a file: a list of messages, or an object with the
+/// fields of a chat request. Errors: bad_data.
+struct ChatInput {
+  json::value messages, tools;
+  json::object kwargs;
+};
+ChatInput read_chat_input(const std::string& path);
+
+/// The folder of shipped data, e.g. the default calibration text.
+std::filesystem::path shipped_file(const std::string& name);
+
+/// Adds one subcommand to the program. The returned function runs it.
+using Command = std::function<void()>;
+Command add_quantize(CLI::App& app);
+Command add_perplexity(CLI::App& app);
+Command add_chat(CLI::App& app);
+Command add_inspect(CLI::App& app);
+Command add_tokenize(CLI::App& app);
+Command add_logits(CLI::App& app);
+Command add_bench(CLI::App& app);
+Command add_doctor(CLI::App& app);
+
+}  // namespace octet::cli
