@@ -1,9 +1,9 @@
 #include "checkpoint/checkpoint.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <set>
-
-#include <fmt/ranges.h>
 
 #include "runtime/base/error.h"
 #include "runtime/base/json.h"
@@ -14,7 +14,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string file_of(const TensorInfo& t) { return t.file ? t.file->path().string() : "checkpoint"; }
+std::string file_of(const TensorInfo& t) {
+  return t.file ? t.file->path().string() : "checkpoint";
+}
 
 // Files that an index names, and which tensor each is to hold.
 struct Index {
@@ -65,8 +67,7 @@ std::string Checkpoint::canonical_name(const std::string& stored) {
 }
 
 Checkpoint Checkpoint::open(const fs::path& folder) {
-  if (!fs::is_directory(folder))
-    fail(ErrorCode::not_found, "{} is not a folder", folder.string());
+  if (!fs::is_directory(folder)) fail(ErrorCode::not_found, "{} is not a folder", folder.string());
   Checkpoint c;
   c.folder_ = folder;
   c.config_ = read_config(folder);
@@ -170,8 +171,7 @@ GptqLinear Checkpoint::gptq(const std::string& module, std::int64_t out, std::in
          fmt::format("F16, BF16 or F32 [groups, {}] with groups that divide {}", out, in));
   l.group_size = in / l.num_groups;
   expect(l.qzeros,
-         l.qzeros.dtype == DType::i32 &&
-             l.qzeros.shape == Shape{l.num_groups, out * l.bits / 32},
+         l.qzeros.dtype == DType::i32 && l.qzeros.shape == Shape{l.num_groups, out * l.bits / 32},
          fmt::format("I32 [{}, {}]", l.num_groups, out * l.bits / 32));
   if (l.g_idx)
     expect(*l.g_idx, l.g_idx->dtype == DType::i32 && l.g_idx->shape == Shape{in},
@@ -207,10 +207,13 @@ std::vector<std::string> Checkpoint::missing(TensorClass part) const {
 void Checkpoint::require_text() const {
   const auto names = missing(TensorClass::text);
   if (names.empty()) return;
-  fail(ErrorCode::bad_data, "{}: {} of the text model's tensors are missing: {}{}; fetch it again",
-       folder_.string(), names.size(),
-       fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(3, names.size())), ", "),
-       names.size() > 3 ? ", ..." : "");
+  fail(
+      ErrorCode::bad_data, "{}: {} of the text model's tensors are missing: {}{}; fetch it again",
+      folder_.string(), names.size(),
+      fmt::join(names.begin(),
+                names.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(3, names.size())),
+                ", "),
+      names.size() > 3 ? ", ..." : "");
 }
 
 }  // namespace octet::checkpoint

@@ -241,8 +241,7 @@ GenerationConfig read_generation_config(const std::filesystem::path& folder,
   const auto path = folder / "generation_config.json";
   if (!std::filesystem::exists(path)) return g;
   const json::value value = read_json(path);
-  if (!value.is_object())
-    fail(ErrorCode::bad_data, "{}: expected a JSON object", path.string());
+  if (!value.is_object()) fail(ErrorCode::bad_data, "{}: expected a JSON object", path.string());
   const ConfigReader r(value.get_object(), path.string());
   r.read_ids("eos_token_id", g.eos_token_id);
   r.read("do_sample", g.do_sample);

@@ -85,7 +85,7 @@ struct QuantizationConfig {
   std::int64_t bits = 8;                   ///< 2, 3, 4 or 8
   std::int64_t group_size = 128;           ///< -1: a whole row
   bool desc_act = false, sym = true;
-  json::object dynamic;                    ///< rules by module name, as written
+  json::object dynamic;  ///< rules by module name, as written
 };
 
 struct ModelConfig {

@@ -84,7 +84,9 @@ std::vector<std::int32_t> gptq_group_index(const GptqLinear& l) {
   return index;
 }
 
-bool gptq_codes_are_direct(const GptqLinear& l) { return l.bits == 8; }
+bool gptq_codes_are_direct(const GptqLinear& l) {
+  return l.bits == 8;
+}
 
 std::vector<std::byte> gptq_codes(const GptqLinear& l) {
   const std::int64_t n = l.out_features;
@@ -113,10 +115,11 @@ PackedGptq pack_gptq(std::span<const std::uint8_t> codes, std::span<const float>
   for (std::int64_t c = 0; c < n; ++c)
     for (std::int64_t i = 0; i < k; ++i) {
       const std::int64_t bit = i % 32 * bits, w = i / 32 * bits + bit / 32;
-      const std::uint64_t value = static_cast<std::uint64_t>(codes[static_cast<std::size_t>(c * k + i)])
-                                  << bit % 32;
+      const std::uint64_t value =
+          static_cast<std::uint64_t>(codes[static_cast<std::size_t>(c * k + i)]) << bit % 32;
       words[static_cast<std::size_t>(w * n + c)] |= static_cast<std::uint32_t>(value);
-      if (value >> 32) words[static_cast<std::size_t>((w + 1) * n + c)] |= static_cast<std::uint32_t>(value >> 32);
+      if (value >> 32)
+        words[static_cast<std::size_t>((w + 1) * n + c)] |= static_cast<std::uint32_t>(value >> 32);
     }
   const auto to_bytes = [](const auto& v) {
     const auto b = std::as_bytes(std::span(v));
@@ -131,7 +134,8 @@ PackedGptq pack_gptq(std::span<const std::uint8_t> codes, std::span<const float>
     const std::int64_t bit = c % 32 * bits, w = c / 32 * bits + bit / 32;
     const std::uint64_t value = zero << bit % 32;
     words[static_cast<std::size_t>(w)] |= static_cast<std::uint32_t>(value);
-    if (value >> 32) words[static_cast<std::size_t>(w + 1)] |= static_cast<std::uint32_t>(value >> 32);
+    if (value >> 32)
+      words[static_cast<std::size_t>(w + 1)] |= static_cast<std::uint32_t>(value >> 32);
   }
   const auto row = to_bytes(words);
   for (std::int64_t g = 0; g < groups; ++g) p.qzeros.insert(p.qzeros.end(), row.begin(), row.end());

@@ -19,7 +19,7 @@ struct GptqLinear {
   std::optional<TensorInfo> g_idx;  ///< I32 [in]
   std::int64_t out_features = 0, in_features = 0;
   std::int64_t bits = 8, group_size = 32, num_groups = 0;
-  bool zeros_minus_one = true;      ///< format gptq (v1); false: gptq_v2
+  bool zeros_minus_one = true;  ///< format gptq (v1); false: gptq_v2
   bool sym = true;
 };
 

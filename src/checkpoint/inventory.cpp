@@ -42,8 +42,8 @@ Inventory take_inventory(const Checkpoint& checkpoint) {
     }
   }
   i.text_weight_bytes = i.quantized_bytes + i.embedding_bytes + i.other_bytes;
-  i.kv_bytes_per_token = static_cast<std::uint64_t>(
-      i.full_layers * 2 * c.num_key_value_heads * c.head_dim * 2);
+  i.kv_bytes_per_token =
+      static_cast<std::uint64_t>(i.full_layers * 2 * c.num_key_value_heads * c.head_dim * 2);
   i.state_bytes_per_sequence = static_cast<std::uint64_t>(
       i.linear_layers * 4 *
       (c.linear_num_value_heads * c.linear_key_head_dim * c.linear_value_head_dim +

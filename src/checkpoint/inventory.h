@@ -22,10 +22,10 @@ struct Inventory {
                 other_bytes = 0;
   std::map<std::string, std::int64_t> tensors_by_dtype;
   std::int64_t context = 0;
-  std::uint64_t text_weight_bytes = 0;       ///< what the text model reads, as stored
-  std::uint64_t kv_bytes_per_token = 0;      ///< with 16-bit keys and values
+  std::uint64_t text_weight_bytes = 0;         ///< what the text model reads, as stored
+  std::uint64_t kv_bytes_per_token = 0;        ///< with 16-bit keys and values
   std::uint64_t state_bytes_per_sequence = 0;  ///< recurrent and convolution states, float32
-  std::vector<std::string> missing;          ///< expected tensors that are absent
+  std::vector<std::string> missing;            ///< expected tensors that are absent
 };
 
 Inventory take_inventory(const Checkpoint& checkpoint);

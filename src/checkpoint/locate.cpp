@@ -1,10 +1,10 @@
 #include "checkpoint/locate.h"
 
+#include <fmt/ranges.h>
+
 #include <cctype>
 #include <cstdlib>
 #include <vector>
-
-#include <fmt/ranges.h>
 
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
@@ -20,7 +20,9 @@ std::string environment(const char* name) {
   return value ? value : "";
 }
 
-bool is_model(const fs::path& folder) { return fs::exists(folder / "config.json"); }
+bool is_model(const fs::path& folder) {
+  return fs::exists(folder / "config.json");
+}
 
 fs::path hub_cache() {
   if (const auto cache = environment("HF_HUB_CACHE"); !cache.empty()) return cache;
@@ -38,7 +40,8 @@ bool looks_like_hub_id(const std::string& name) {
   const auto slash = name.find('/');
   if (slash == std::string::npos || slash == 0 || slash + 1 == name.size()) return false;
   return name.find('/', slash + 1) == std::string::npos &&
-         name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./") ==
+         name.find_first_not_of(
+             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./") ==
              std::string::npos &&
          name[0] != '.' && name.find("..") == std::string::npos;
 }

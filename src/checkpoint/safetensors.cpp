@@ -57,8 +57,8 @@ struct HeaderReader {
     TensorInfo info;
     info.name = name;
     const json::value& dtype = member(name, o, "dtype");
-    const auto type = dtype.is_string() ? parse_dtype(std::string_view(dtype.get_string()))
-                                        : std::nullopt;
+    const auto type =
+        dtype.is_string() ? parse_dtype(std::string_view(dtype.get_string())) : std::nullopt;
     if (!type) bad(name, "unknown dtype {}", to_json(dtype));
     info.dtype = *type;
     const json::value& shape = member(name, o, "shape");
@@ -88,7 +88,8 @@ struct HeaderReader {
 
 }  // namespace
 
-std::vector<TensorInfo> parse_safetensors(std::span<const std::byte> file, const std::string& name) {
+std::vector<TensorInfo> parse_safetensors(std::span<const std::byte> file,
+                                          const std::string& name) {
   std::uint64_t length = 0;
   if (file.size() < 8)
     fail(ErrorCode::bad_data, "{}: {} bytes are too few for a safetensors file", name, file.size());
@@ -112,8 +113,7 @@ std::vector<TensorInfo> parse_safetensors(std::span<const std::byte> file, const
           value.is_object() && std::ranges::all_of(value.get_object(), [](const auto& item) {
             return item.value().is_string();
           });
-      if (!strings)
-        fail(ErrorCode::bad_data, "{}: __metadata__ must map strings to strings", name);
+      if (!strings) fail(ErrorCode::bad_data, "{}: __metadata__ must map strings to strings", name);
       continue;
     }
     tensors.push_back(reader.tensor(tensor_name, value));

@@ -33,8 +33,9 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
 }
 
 void SafetensorsWriter::add(const std::string& name, std::span<const std::byte> bytes) {
-  OCTET_CHECK(next_ < plan_.size() && plan_[next_].name == name && plan_[next_].bytes() == bytes.size(),
-              "{} with {} bytes is not what the plan expects next", name, bytes.size());
+  OCTET_CHECK(
+      next_ < plan_.size() && plan_[next_].name == name && plan_[next_].bytes() == bytes.size(),
+      "{} with {} bytes is not what the plan expects next", name, bytes.size());
   file_.write(bytes);
   ++next_;
 }
@@ -58,9 +59,9 @@ ShardWriter::ShardWriter(std::filesystem::path folder, std::vector<TensorPlan> p
     shards_.back().push_back(std::move(t));
   }
   for (std::size_t i = 0; i < shards_.size(); ++i)
-    names_.push_back(shards_.size() == 1
-                         ? "model.safetensors"
-                         : fmt::format("model-{:05d}-of-{:05d}.safetensors", i + 1, shards_.size()));
+    names_.push_back(shards_.size() == 1 ? "model.safetensors"
+                                         : fmt::format("model-{:05d}-of-{:05d}.safetensors", i + 1,
+                                                       shards_.size()));
   open_shard();
 }
 

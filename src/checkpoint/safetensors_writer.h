@@ -43,7 +43,8 @@ class SafetensorsWriter {
 /// index. A shard appears when it is complete.
 class ShardWriter {
  public:
-  ShardWriter(std::filesystem::path folder, std::vector<TensorPlan> plan, std::uint64_t shard_bytes);
+  ShardWriter(std::filesystem::path folder, std::vector<TensorPlan> plan,
+              std::uint64_t shard_bytes);
   void add(const std::string& name, std::span<const std::byte> bytes);
   void finish();
   /// Bytes of all tensors.

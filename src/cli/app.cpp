@@ -15,12 +15,17 @@ namespace {
 
 int exit_code(ErrorCode code) {
   switch (code) {
-    case ErrorCode::invalid_argument: return 2;
+    case ErrorCode::invalid_argument:
+      return 2;
     case ErrorCode::not_found:
-    case ErrorCode::bad_data: return 3;
-    case ErrorCode::out_of_memory: return 4;
-    case ErrorCode::interrupted: return 130;
-    default: return 1;
+    case ErrorCode::bad_data:
+      return 3;
+    case ErrorCode::out_of_memory:
+      return 4;
+    case ErrorCode::interrupted:
+      return 130;
+    default:
+      return 1;
   }
 }
 

@@ -41,10 +41,12 @@ class Bench {
         flops_ += 2.0 * static_cast<double>(c.hidden_size * c.head_dim) *
                   static_cast<double>(3 * c.num_attention_heads + 2 * c.num_key_value_heads);
       else
-        flops_ += 2.0 * static_cast<double>(c.hidden_size) *
-                  static_cast<double>(c.conv_dim() + 2 * c.value_dim() + 2 * c.linear_num_value_heads);
+        flops_ +=
+            2.0 * static_cast<double>(c.hidden_size) *
+            static_cast<double>(c.conv_dim() + 2 * c.value_dim() + 2 * c.linear_num_value_heads);
     }
-    const double states = static_cast<double>(c.linear_num_value_heads * c.linear_key_head_dim * c.linear_value_head_dim);
+    const double states = static_cast<double>(c.linear_num_value_heads * c.linear_key_head_dim *
+                                              c.linear_value_head_dim);
     for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
       if (c.is_full_attention(i))
         kv_bytes_ += 2.0 * static_cast<double>(c.num_key_value_heads * c.head_dim) * 4;
@@ -54,7 +56,11 @@ class Bench {
   }
 
   Case prefill(std::int64_t prompt) {
-    Case c{.kind = "prefill", .prompt = prompt, .context = 0, .batch = 1, .rows = prompt,
+    Case c{.kind = "prefill",
+           .prompt = prompt,
+           .context = 0,
+           .batch = 1,
+           .rows = prompt,
            .flops_per_token = flops_};
     for (std::int64_t r = 0; r < o_.repeat; ++r) {
       model::Sequence s = pool_.create();
@@ -67,9 +73,10 @@ class Bench {
 
   Case decode(std::int64_t context, std::int64_t batch) {
     Case c{.kind = "decode", .prompt = 0, .context = context, .batch = batch, .rows = batch};
-    c.bytes_per_step = static_cast<double>(model_.bytes_per_step()) +
-                       static_cast<double>(batch) *
-                           (state_bytes_ + kv_bytes_ * static_cast<double>(context + o_.decode / 2));
+    c.bytes_per_step =
+        static_cast<double>(model_.bytes_per_step()) +
+        static_cast<double>(batch) *
+            (state_bytes_ + kv_bytes_ * static_cast<double>(context + o_.decode / 2));
     std::vector<model::Sequence> sequences;
     for (std::int64_t i = 0; i < batch; ++i) {
       sequences.push_back(pool_.create());
@@ -102,9 +109,9 @@ class Bench {
     const std::vector<std::int32_t> ids(512, 1);
     for (std::int64_t done = 0; done < tokens; done += 512) {
       check_interrupt();
-      const model::StepRows rows[] = {
-          {.sequence = &s,
-           .ids = std::span(ids).first(static_cast<std::size_t>(std::min<std::int64_t>(512, tokens - done)))}};
+      const model::StepRows rows[] = {{.sequence = &s,
+                                       .ids = std::span(ids).first(static_cast<std::size_t>(
+                                           std::min<std::int64_t>(512, tokens - done)))}};
       model_.forward(rows, pool_);
     }
   }
@@ -124,24 +131,30 @@ double median(std::vector<double> v) {
 void run(const Options& o) {
   if (o.model.empty() == o.synthetic.empty())
     fail(ErrorCode::invalid_argument, "name a MODEL or a shape by --synthetic");
-  if (o.repeat < 1 || o.decode < 1 || std::ranges::any_of(o.prompts, [](auto n) { return n < 1; }) ||
+  if (o.repeat < 1 || o.decode < 1 ||
+      std::ranges::any_of(
+          o.prompts, [](auto n) { return n < 1; }) ||
       std::ranges::any_of(o.batches, [](auto n) { return n < 1; }))
     fail(ErrorCode::invalid_argument, "--prompt, --batch, --decode, --repeat: expected 1 or more");
   Machine machine(o.compute);
-  const std::string isa = machine.backend->name().starts_with("cpu/") ? machine.backend->name().substr(4) : "auto";
+  const std::string isa =
+      machine.backend->name().starts_with("cpu/") ? machine.backend->name().substr(4) : "auto";
   std::unique_ptr<LoadedModel> loaded;
   std::unique_ptr<model::TextModel> made;
   const std::int64_t most = *std::ranges::max_element(o.batches);
   const std::int64_t longest = *std::ranges::max_element(o.prompts);
-  const model::PoolOptions caches{.num_sequences = most,
-                                  .num_tokens = std::max(longest, most * (128 + o.decode * (o.repeat + 1))) + most * 64,
-                                  .kv_dtype = o.compute.kv_dtype()};
+  const model::PoolOptions caches{
+      .num_sequences = most,
+      .num_tokens = std::max(longest, most * (128 + o.decode * (o.repeat + 1))) + most * 64,
+      .kv_dtype = o.compute.kv_dtype()};
   if (!o.model.empty()) {
-    loaded = std::make_unique<LoadedModel>(o.model, machine, o.compute.memory_limit(), caches, false);
+    loaded =
+        std::make_unique<LoadedModel>(o.model, machine, o.compute.memory_limit(), caches, false);
   } else {
     const auto shape = model::published_shape(o.synthetic);
     fmt::print(stderr, "making random weights of {}\n", o.synthetic);
-    made = std::make_unique<model::TextModel>(*machine.backend, model::synthetic_parts(*machine.backend, shape));
+    made = std::make_unique<model::TextModel>(*machine.backend,
+                                              model::synthetic_parts(*machine.backend, shape));
   }
   model::TextModel& model = loaded ? *loaded->model : *made;
   model::SequencePool pool(*machine.backend, model.config(), caches);
@@ -164,37 +177,49 @@ void run(const Options& o) {
   json::array list;
   if (!o.as_json) {
     fmt::print("{} on {} threads, {}: reads {:.1f} GB/s, {:.0f} GFLOP/s float32\n",
-               o.model.empty() ? "random weights of " + o.synthetic : o.model, machine.pool.num_threads(),
-               machine.backend->name(), speed.read_bytes_per_second / 1e9, speed.f32_flops_per_second / 1e9);
-    fmt::print("  weights read by a step: {}\n", format_bytes(static_cast<double>(model.bytes_per_step())));
-    fmt::print("  {:<9}{:>8}{:>9}{:>7}{:>12}{:>11}{:>11}{:>11}\n", "case", "prompt", "context", "batch",
-               "tokens/s", "min", "max", "of limit");
+               o.model.empty() ? "random weights of " + o.synthetic : o.model,
+               machine.pool.num_threads(), machine.backend->name(),
+               speed.read_bytes_per_second / 1e9, speed.f32_flops_per_second / 1e9);
+    fmt::print("  weights read by a step: {}\n",
+               format_bytes(static_cast<double>(model.bytes_per_step())));
+    fmt::print("  {:<9}{:>8}{:>9}{:>7}{:>12}{:>11}{:>11}{:>11}\n", "case", "prompt", "context",
+               "batch", "tokens/s", "min", "max", "of limit");
   }
   for (const Case& c : cases) {
     const double rate = median(c.rates);
-    const double bandwidth = c.bytes_per_step > 0 ? rate / static_cast<double>(c.batch) * c.bytes_per_step / speed.read_bytes_per_second : 0;
-    const double peak = c.flops_per_token > 0 ? rate * c.flops_per_token / speed.f32_flops_per_second : 0;
-    const double low = *std::ranges::min_element(c.rates), high = *std::ranges::max_element(c.rates);
+    const double bandwidth =
+        c.bytes_per_step > 0
+            ? rate / static_cast<double>(c.batch) * c.bytes_per_step / speed.read_bytes_per_second
+            : 0;
+    const double peak =
+        c.flops_per_token > 0 ? rate * c.flops_per_token / speed.f32_flops_per_second : 0;
+    const double low = *std::ranges::min_element(c.rates),
+                 high = *std::ranges::max_element(c.rates);
     if (!o.as_json)
-      fmt::print("  {:<9}{:>8}{:>9}{:>7}{:>12.2f}{:>11.2f}{:>11.2f}{:>9.1f} %\n", c.kind, c.prompt, c.context,
-                 c.batch, rate, low, high, 100 * std::max(bandwidth, peak));
-    list.push_back({{"kind", c.kind}, {"prompt", c.prompt}, {"context", c.context}, {"batch", c.batch},
-                    {"rows", c.rows},
-                    {"tokens_per_second", {{"median", rate}, {"min", low}, {"max", high}}},
-                    {"bandwidth_fraction", c.bytes_per_step > 0 ? json::value(bandwidth) : json::value()},
-                    {"peak_fraction", c.flops_per_token > 0 ? json::value(peak) : json::value()}});
+      fmt::print("  {:<9}{:>8}{:>9}{:>7}{:>12.2f}{:>11.2f}{:>11.2f}{:>9.1f} %\n", c.kind, c.prompt,
+                 c.context, c.batch, rate, low, high, 100 * std::max(bandwidth, peak));
+    list.push_back(
+        {{"kind", c.kind},
+         {"prompt", c.prompt},
+         {"context", c.context},
+         {"batch", c.batch},
+         {"rows", c.rows},
+         {"tokens_per_second", {{"median", rate}, {"min", low}, {"max", high}}},
+         {"bandwidth_fraction", c.bytes_per_step > 0 ? json::value(bandwidth) : json::value()},
+         {"peak_fraction", c.flops_per_token > 0 ? json::value(peak) : json::value()}});
   }
   if (o.as_json)
-    fmt::print("{}\n", to_json(json::object{
-        {"machine",
-         {{"read_gb_s", speed.read_bytes_per_second / 1e9},
-          {"fp32_gflop_s", speed.f32_flops_per_second / 1e9},
-          {"threads", machine.pool.num_threads()},
-          {"isa", isa}}},
-        {"cases", std::move(list)}}));
+    fmt::print("{}\n", to_json(json::object{{"machine",
+                                             {{"read_gb_s", speed.read_bytes_per_second / 1e9},
+                                              {"fp32_gflop_s", speed.f32_flops_per_second / 1e9},
+                                              {"threads", machine.pool.num_threads()},
+                                              {"isa", isa}}},
+                                            {"cases", std::move(list)}}));
   else
-    fmt::print("  limit of decode: bytes of weights, states and KV cache over the read bandwidth;\n"
-               "  of prefill: multiply-adds of the linears over the float32 peak. Both measured in this run.\n");
+    fmt::print(
+        "  limit of decode: bytes of weights, states and KV cache over the read bandwidth;\n"
+        "  of prefill: multiply-adds of the linears over the float32 peak. Both measured in this "
+        "run.\n");
 }
 
 }  // namespace
@@ -203,11 +228,15 @@ Command add_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
   auto* c = app.add_subcommand("bench", "Measures prefill and decode beside the machine's limits");
   c->add_option("MODEL", o->model, "folder, `tiny`, or hub id");
-  c->add_option("--synthetic", o->synthetic, "random weights of a published size: 0.8b, 2b, 4b, 9b, 27b; with :layers=N");
+  c->add_option("--synthetic", o->synthetic,
+                "random weights of a published size: 0.8b, 2b, 4b, 9b, 27b; with :layers=N");
   c->add_option("--prompt", o->prompts, "prefill lengths")->delimiter(',')->capture_default_str();
   c->add_option("--decode", o->decode, "tokens of a decode measurement")->capture_default_str();
-  c->add_option("--batch", o->batches, "sequences decoded together")->delimiter(',')->capture_default_str();
-  c->add_option("--repeat", o->repeat, "repetitions; the median is reported")->capture_default_str();
+  c->add_option("--batch", o->batches, "sequences decoded together")
+      ->delimiter(',')
+      ->capture_default_str();
+  c->add_option("--repeat", o->repeat, "repetitions; the median is reported")
+      ->capture_default_str();
   c->add_flag("--json", o->as_json, "print one JSON object");
   o->compute.add_to(*c);
   return [o] { run(*o); };

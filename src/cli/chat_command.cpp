@@ -1,14 +1,13 @@
 #include <histedit.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <functional>
 #include <iostream>
 #include <optional>
 #include <random>
-
-#include <CLI/CLI.hpp>
 
 #include "cli/common.h"
 #include "generate/generator.h"
@@ -23,7 +22,8 @@ struct Options {
   std::string model, prompt, system;
   bool has_prompt = false, no_think = false, as_json = false;
   std::int64_t max_tokens = 2048;
-  std::optional<double> temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty;
+  std::optional<double> temperature, top_p, min_p, presence_penalty, frequency_penalty,
+      repetition_penalty;
   std::optional<std::int64_t> top_k;
   std::optional<std::uint64_t> seed;
   ComputeOptions compute;
@@ -81,9 +81,11 @@ class Chat {
   explicit Chat(Options& o)
       : o_(o),
         machine_(o.compute),
-        loaded_(o.model, machine_, o.compute.memory_limit(), {.kv_dtype = o.compute.kv_dtype()}, false),
+        loaded_(o.model, machine_, o.compute.memory_limit(), {.kv_dtype = o.compute.kv_dtype()},
+                false),
         template_(chat_template::ChatTemplate::load(loaded_.checkpoint.folder())),
-        defaults_(checkpoint::read_generation_config(loaded_.checkpoint.folder(), loaded_.checkpoint.config())) {
+        defaults_(checkpoint::read_generation_config(loaded_.checkpoint.folder(),
+                                                     loaded_.checkpoint.config())) {
     reset();
   }
 
@@ -110,19 +112,21 @@ class Chat {
     generate::Request request;
     request.prompt = encode_prompt(*loaded_.tokenizer, spans);
     reply.prompt_tokens = request.prompt.size();
-    const std::int64_t room =
-        loaded_.checkpoint.config().text.max_position_embeddings - static_cast<std::int64_t>(request.prompt.size());
+    const std::int64_t room = loaded_.checkpoint.config().text.max_position_embeddings -
+                              static_cast<std::int64_t>(request.prompt.size());
     if (room < 1)
       fail(ErrorCode::invalid_argument, "the conversation has {} tokens, the model's context is {}",
            request.prompt.size(), loaded_.checkpoint.config().text.max_position_embeddings);
     request.max_tokens = std::min(o_.max_tokens, room);
     request.sampling = sampling();
-    for (const std::int64_t id : defaults_.eos_token_id) request.stop_ids.push_back(static_cast<std::int32_t>(id));
+    for (const std::int64_t id : defaults_.eos_token_id)
+      request.stop_ids.push_back(static_cast<std::int32_t>(id));
 
     const model::PoolOptions caches{
         .num_tokens = static_cast<std::int64_t>(request.prompt.size()) + request.max_tokens,
         .kv_dtype = o_.compute.kv_dtype()};
-    require_memory(loaded_.checkpoint, caches, o_.compute.memory_limit() + loaded_.model->weight_bytes());
+    require_memory(loaded_.checkpoint, caches,
+                   o_.compute.memory_limit() + loaded_.model->weight_bytes());
     model::SequencePool pool(*machine_.backend, loaded_.model->config(), caches);
     generate::Generator generator(*loaded_.model, pool, {.num_tokens = loaded_.tokenizer->size()});
     tokenizer::StreamDecoder decoder(*loaded_.tokenizer, true);
@@ -202,23 +206,27 @@ void answer_once(Chat& chat, const Options& o) {
   }
   const Reply r = chat.ask(o.prompt, [](const std::string&, bool) {});
   const auto& a = r.answer;
-  fmt::print("{}\n", to_json(json::object{
-      {"text", r.text},
-      {"reasoning", r.reasoning},
-      {"tool_calls", json::array()},
-      {"finish_reason", generate::to_string(a.finish)},
-      {"usage",
-       {{"prompt_tokens", r.prompt_tokens},
-        {"completion_tokens", a.tokens.size()},
-        {"total_tokens", r.prompt_tokens + a.tokens.size()}}},
-      {"timings",
-       {{"prefill_seconds", a.prefill_seconds},
-        {"decode_seconds", a.decode_seconds},
-        {"prefill_tokens_per_second", per_second(r.prompt_tokens, a.prefill_seconds)},
-        {"decode_tokens_per_second", per_second(a.tokens.size() - 1, a.decode_seconds)}}}}));
+  fmt::print(
+      "{}\n",
+      to_json(json::object{
+          {"text", r.text},
+          {"reasoning", r.reasoning},
+          {"tool_calls", json::array()},
+          {"finish_reason", generate::to_string(a.finish)},
+          {"usage",
+           {{"prompt_tokens", r.prompt_tokens},
+            {"completion_tokens", a.tokens.size()},
+            {"total_tokens", r.prompt_tokens + a.tokens.size()}}},
+          {"timings",
+           {{"prefill_seconds", a.prefill_seconds},
+            {"decode_seconds", a.decode_seconds},
+            {"prefill_tokens_per_second", per_second(r.prompt_tokens, a.prefill_seconds)},
+            {"decode_tokens_per_second", per_second(a.tokens.size() - 1, a.decode_seconds)}}}}));
 }
 
-const char* prompt_text(EditLine*) { return "> "; }
+const char* prompt_text(EditLine*) {
+  return "> ";
+}
 
 // A line from the terminal with editing and history, or from a pipe; nullopt at the end.
 class LineReader {
@@ -293,11 +301,15 @@ Command add_chat(CLI::App& app) {
   auto o = std::make_shared<Options>();
   auto* c = app.add_subcommand("chat", "Answers a prompt, or holds a conversation");
   c->add_option("MODEL", o->model, "folder, `tiny`, or hub id")->required();
-  auto* prompt = c->add_option("PROMPT", o->prompt, "answer this and exit; without it a conversation begins");
+  auto* prompt =
+      c->add_option("PROMPT", o->prompt, "answer this and exit; without it a conversation begins");
   c->add_option("--system", o->system, "system message");
   c->add_flag("--no-think", o->no_think, "answer without thinking first");
-  c->add_option("--max-tokens", o->max_tokens, "tokens of an answer at most")->capture_default_str()->check(CLI::Range(1, 1 << 24));
-  c->add_option("--temperature", o->temperature, "0: the most likely token always; default: the model's");
+  c->add_option("--max-tokens", o->max_tokens, "tokens of an answer at most")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
+  c->add_option("--temperature", o->temperature,
+                "0: the most likely token always; default: the model's");
   c->add_option("--top-k", o->top_k, "keep the k most likely tokens; 0: all");
   c->add_option("--top-p", o->top_p, "keep the likeliest tokens that reach this probability");
   c->add_option("--min-p", o->min_p, "drop tokens below this share of the likeliest");

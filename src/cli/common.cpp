@@ -14,7 +14,8 @@
 namespace octet::cli {
 
 void ComputeOptions::add_to(CLI::App& app, bool with_kv) {
-  app.add_option("--device", device, "auto, cpu; cuda[:N] where the build has it")->capture_default_str();
+  app.add_option("--device", device, "auto, cpu; cuda[:N] where the build has it")
+      ->capture_default_str();
   app.add_option("--backend", backend, "auto, cpu, or reference (slow, double precision)")
       ->capture_default_str();
   app.add_option("--isa", isa, "instruction set of the cpu backend: auto, generic, avx2, avx512")
@@ -50,10 +51,19 @@ std::size_t parse_bytes(const std::string& text) {
   std::ranges::transform(unit, unit.begin(), [](unsigned char c) { return std::toupper(c); });
   if (unit == "%" && number > 0 && number <= 100)
     return static_cast<std::size_t>(static_cast<double>(available_memory_bytes()) * number / 100);
-  for (const auto& [name, factor] : {std::pair<const char*, double>{"", 1}, {"B", 1},
-                                     {"K", 1e3}, {"KB", 1e3}, {"M", 1e6}, {"MB", 1e6},
-                                     {"G", 1e9}, {"GB", 1e9}, {"T", 1e12}, {"TB", 1e12},
-                                     {"KIB", 1024.0}, {"MIB", 1048576.0}, {"GIB", 1073741824.0}})
+  for (const auto& [name, factor] : {std::pair<const char*, double>{"", 1},
+                                     {"B", 1},
+                                     {"K", 1e3},
+                                     {"KB", 1e3},
+                                     {"M", 1e6},
+                                     {"MB", 1e6},
+                                     {"G", 1e9},
+                                     {"GB", 1e9},
+                                     {"T", 1e12},
+                                     {"TB", 1e12},
+                                     {"KIB", 1024.0},
+                                     {"MIB", 1048576.0},
+                                     {"GIB", 1073741824.0}})
     if (unit == name && number > 0 && number * factor < 1e18)
       return static_cast<std::size_t>(number * factor);
   fail(ErrorCode::invalid_argument, "`{}` is no amount of memory; expected 12G, 512M or 50%", text);
@@ -66,7 +76,8 @@ Machine::Machine(const ComputeOptions& options) : pool(options.threads) {
     fail(ErrorCode::unavailable, "--device {}: this build has no CUDA backend; use --device cpu",
          options.device);
   if (options.device != "auto" && options.device != "cpu")
-    fail(ErrorCode::invalid_argument, "--device {}: expected auto, cpu or cuda[:N]", options.device);
+    fail(ErrorCode::invalid_argument, "--device {}: expected auto, cpu or cuda[:N]",
+         options.device);
   if (options.activations != "auto" && options.activations != "float32")
     fail(ErrorCode::invalid_argument,
          "--activations {}: the cpu backend computes with float32 activations; expected auto or "
@@ -80,8 +91,9 @@ void require_memory(const checkpoint::Checkpoint& checkpoint, const model::PoolO
   const auto inventory = checkpoint::take_inventory(checkpoint);
   const auto& config = checkpoint.config().text;
   const auto kv = model::kv_shape(config, caches);
-  const double kv_bytes = 2.0 * static_cast<double>(kv.num_layers * kv.num_pages * ops::kPageTokens *
-                                                    kv.num_kv_heads * kv.head_dim) *
+  const double kv_bytes = 2.0 *
+                          static_cast<double>(kv.num_layers * kv.num_pages * ops::kPageTokens *
+                                              kv.num_kv_heads * kv.head_dim) *
                           static_cast<double>(dtype_bytes(kv.dtype));
   const double state_bytes = static_cast<double>(inventory.state_bytes_per_sequence) *
                              static_cast<double>(caches.num_sequences);
@@ -102,8 +114,8 @@ void require_memory(const checkpoint::Checkpoint& checkpoint, const model::PoolO
        "  needed             {:>10}\n"
        "  allowed            {:>10}  (--max-memory; 80% of what is free by default)\n"
        "{}",
-       checkpoint.folder().string(), format_bytes(weights), format_bytes(kv_bytes), caches.num_tokens,
-       format_bytes(state_bytes), caches.num_sequences, format_bytes(total),
+       checkpoint.folder().string(), format_bytes(weights), format_bytes(kv_bytes),
+       caches.num_tokens, format_bytes(state_bytes), caches.num_sequences, format_bytes(total),
        format_bytes(static_cast<double>(limit)), remedy);
 }
 
@@ -112,18 +124,18 @@ LoadedModel::LoadedModel(const std::string& model_name, Machine& machine, std::s
     : name(model_name),
       checkpoint(checkpoint::Checkpoint::open(checkpoint::locate_model(model_name))) {
   require_memory(checkpoint, caches, memory_limit);
-  tokenizer = std::make_unique<tokenizer::Tokenizer>(
-      tokenizer::Tokenizer::load(checkpoint.folder()));
+  tokenizer =
+      std::make_unique<tokenizer::Tokenizer>(tokenizer::Tokenizer::load(checkpoint.folder()));
   if (tokenizer->size() > checkpoint.config().text.vocab_size)
     fail(ErrorCode::bad_data, "{}: the tokenizer has {} tokens, the model {} rows",
          checkpoint.folder().string(), tokenizer->size(), checkpoint.config().text.vocab_size);
   Progress progress("loading " + model_name, checkpoint.config().text.num_hidden_layers, "layers",
                     quiet);
-  model = std::make_unique<model::TextModel>(
-      *machine.backend, checkpoint, [&](std::int64_t done, std::int64_t) {
-        check_interrupt();
-        progress.update(done);
-      });
+  model = std::make_unique<model::TextModel>(*machine.backend, checkpoint,
+                                             [&](std::int64_t done, std::int64_t) {
+                                               check_interrupt();
+                                               progress.update(done);
+                                             });
 }
 
 std::vector<std::int32_t> encode_prompt(const tokenizer::Tokenizer& tokenizer,

@@ -1,7 +1,7 @@
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
-
-#include <fmt/ranges.h>
 
 #include "cli/common.h"
 #include "model/synthetic.h"
@@ -23,14 +23,17 @@ struct Size {
 // 16 bits for everything else. Parameters in all: docs/model.md §1.4.
 std::vector<Size> published_sizes() {
   std::vector<Size> sizes;
-  for (const auto& [name, total] :
-       {std::pair<const char*, double>{"0.8b", 873438784.0}, {"2b", 2274069824.0},
-        {"4b", 4659865088.0}, {"9b", 9653104368.0}, {"27b", 27781427952.0}}) {
+  for (const auto& [name, total] : {std::pair<const char*, double>{"0.8b", 873438784.0},
+                                    {"2b", 2274069824.0},
+                                    {"4b", 4659865088.0},
+                                    {"9b", 9653104368.0},
+                                    {"27b", 27781427952.0}}) {
     const auto config = model::published_shape(name);
     double quantizable = 0;
     for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer)
       for (const auto& group : model::quantized_modules(config, layer))
-        for (const auto& m : group) quantizable += static_cast<double>(m.out_features * m.in_features);
+        for (const auto& m : group)
+          quantizable += static_cast<double>(m.out_features * m.in_features);
     sizes.push_back({name, 2 * total, 2 * (total - quantizable) + quantizable * 35 / 32});
   }
   return sizes;
@@ -40,27 +43,31 @@ void run(bool as_json, const ComputeOptions& compute) {
   Machine machine(compute);
   const auto isas = ops::available_isas();
   const auto speed = ops::cpu::measure_machine("auto", machine.pool);
-  const auto total = static_cast<double>(total_memory_bytes()), free = static_cast<double>(available_memory_bytes());
+  const auto total = static_cast<double>(total_memory_bytes()),
+             free = static_cast<double>(available_memory_bytes());
   json::array fits;
   for (const Size& s : published_sizes())
-    fits.push_back({{"model", s.name}, {"bf16", s.bf16_bytes < 0.8 * free}, {"gptq_8bit", s.gptq8_bytes < 0.8 * free}});
+    fits.push_back({{"model", s.name},
+                    {"bf16", s.bf16_bytes < 0.8 * free},
+                    {"gptq_8bit", s.gptq8_bytes < 0.8 * free}});
   if (as_json) {
-    fmt::print("{}\n", to_json(json::object{
-        {"cpu", cpu_name()},
-        {"threads", machine.pool.num_threads()},
-        {"isas", json::array(isas.begin(), isas.end())},
-        {"memory", {{"total_bytes", total}, {"available_bytes", free}}},
-        {"read_gb_s", speed.read_bytes_per_second / 1e9},
-        {"fp32_gflop_s", speed.f32_flops_per_second / 1e9},
-        {"gpus", json::array()},
-        {"fits", std::move(fits)}}));
+    fmt::print("{}\n",
+               to_json(json::object{{"cpu", cpu_name()},
+                                    {"threads", machine.pool.num_threads()},
+                                    {"isas", json::array(isas.begin(), isas.end())},
+                                    {"memory", {{"total_bytes", total}, {"available_bytes", free}}},
+                                    {"read_gb_s", speed.read_bytes_per_second / 1e9},
+                                    {"fp32_gflop_s", speed.f32_flops_per_second / 1e9},
+                                    {"gpus", json::array()},
+                                    {"fits", std::move(fits)}}));
     return;
   }
-  fmt::print("processor      {}, {} threads\n", cpu_name().empty() ? "unknown" : cpu_name(), machine.pool.num_threads());
+  fmt::print("processor      {}, {} threads\n", cpu_name().empty() ? "unknown" : cpu_name(),
+             machine.pool.num_threads());
   fmt::print("instructions   {} (in use: {})\n", fmt::join(isas, ", "), machine.backend->name());
   fmt::print("memory         {} in all, {} free\n", format_bytes(total), format_bytes(free));
-  fmt::print("speed          reads {:.1f} GB/s, {:.0f} GFLOP/s float32\n", speed.read_bytes_per_second / 1e9,
-             speed.f32_flops_per_second / 1e9);
+  fmt::print("speed          reads {:.1f} GB/s, {:.0f} GFLOP/s float32\n",
+             speed.read_bytes_per_second / 1e9, speed.f32_flops_per_second / 1e9);
   fmt::print("GPUs           none used: this build has no CUDA backend\n\n");
   fmt::print("{:<8}{:>14}{:>18}\n", "model", "BF16", "GPTQ 8-bit g32");
   for (const Size& s : published_sizes()) {

@@ -1,9 +1,8 @@
+#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "checkpoint/inventory.h"
 #include "checkpoint/locate.h"
-#include <CLI/CLI.hpp>
-
 #include "cli/common.h"
 #include "runtime/base/progress.h"
 
@@ -53,8 +52,8 @@ void print(const checkpoint::Checkpoint& c, const checkpoint::Inventory& i, std:
   fmt::print("  layers         {} Gated DeltaNet + {} full attention, hidden {}, vocabulary {}\n",
              i.linear_layers, i.full_layers, config.hidden_size, config.vocab_size);
   if (i.quantized_modules > 0)
-    fmt::print("  quantized      {} modules, {} bits in groups of {}{}{}\n", i.quantized_modules, i.bits,
-               i.group_size, i.sym ? ", symmetric" : "", i.desc_act ? ", act-order" : "");
+    fmt::print("  quantized      {} modules, {} bits in groups of {}{}{}\n", i.quantized_modules,
+               i.bits, i.group_size, i.sym ? ", symmetric" : "", i.desc_act ? ", act-order" : "");
   else
     fmt::print("  quantized      no\n");
   const auto part = [](const char* name, bool wanted, std::int64_t tensors) {
@@ -71,9 +70,11 @@ void print(const checkpoint::Checkpoint& c, const checkpoint::Inventory& i, std:
   fmt::print("\n  memory for one sequence of {} tokens\n", context);
   const std::uint64_t kv = i.kv_bytes_per_token * static_cast<std::uint64_t>(context);
   fmt::print("  {:<22}{:>12}\n", "text weights", bytes(i.text_weight_bytes));
-  fmt::print("  {:<22}{:>12}   ({} a token)\n", "KV cache, 16 bits", bytes(kv), bytes(i.kv_bytes_per_token));
+  fmt::print("  {:<22}{:>12}   ({} a token)\n", "KV cache, 16 bits", bytes(kv),
+             bytes(i.kv_bytes_per_token));
   fmt::print("  {:<22}{:>12}\n", "recurrent state", bytes(i.state_bytes_per_sequence));
-  fmt::print("  {:<22}{:>12}\n", "together", bytes(i.text_weight_bytes + kv + i.state_bytes_per_sequence));
+  fmt::print("  {:<22}{:>12}\n", "together",
+             bytes(i.text_weight_bytes + kv + i.state_bytes_per_sequence));
   if (!i.missing.empty()) {
     fmt::print("\n  missing: {} tensors that the configuration names\n", i.missing.size());
     for (std::size_t k = 0; k < std::min<std::size_t>(5, i.missing.size()); ++k)
@@ -88,7 +89,8 @@ Command add_inspect(CLI::App& app) {
   auto o = std::make_shared<Options>();
   auto* c = app.add_subcommand("inspect", "Shows what is in a checkpoint and what memory it needs");
   c->add_option("MODEL", o->model, "folder, `tiny`, or hub id")->required();
-  c->add_option("--context", o->context, "tokens for the memory table; 0: all that the model knows")->capture_default_str();
+  c->add_option("--context", o->context, "tokens for the memory table; 0: all that the model knows")
+      ->capture_default_str();
   c->add_flag("--json", o->as_json, "print one JSON object");
   return [o] {
     const auto checkpoint = checkpoint::Checkpoint::open(checkpoint::locate_model(o->model));

@@ -1,9 +1,8 @@
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstring>
 
 #include "checkpoint/safetensors_writer.h"
-#include <CLI/CLI.hpp>
-
 #include "cli/common.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/progress.h"
@@ -26,9 +25,11 @@ std::vector<std::int32_t> input_ids(const Options& o, const LoadedModel& m) {
   if (o.has_text) return m.tokenizer->encode(o.text);
   if (!o.messages.empty()) {
     ChatInput input = read_chat_input(o.messages);
-    if (!input.kwargs.contains("add_generation_prompt")) input.kwargs["add_generation_prompt"] = true;
+    if (!input.kwargs.contains("add_generation_prompt"))
+      input.kwargs["add_generation_prompt"] = true;
     const auto chat = chat_template::ChatTemplate::load(m.checkpoint.folder());
-    return encode_prompt(*m.tokenizer, chat.render_marked(input.messages, input.tools, input.kwargs));
+    return encode_prompt(*m.tokenizer,
+                         chat.render_marked(input.messages, input.tools, input.kwargs));
   }
   const json::value v = read_json(o.ids_file);
   std::vector<std::int32_t> ids;
@@ -46,16 +47,19 @@ void run(const Options& o) {
     fail(ErrorCode::invalid_argument, "give one of --ids, --ids-file, --text or --messages");
   if (o.chunk < 1) fail(ErrorCode::invalid_argument, "--chunk {}: expected 1 or more", o.chunk);
   Machine machine(o.compute);
-  LoadedModel m(o.model, machine, o.compute.memory_limit(), {.kv_dtype = o.compute.kv_dtype()}, false);
+  LoadedModel m(o.model, machine, o.compute.memory_limit(), {.kv_dtype = o.compute.kv_dtype()},
+                false);
   const auto ids = input_ids(o, m);
   if (ids.empty()) fail(ErrorCode::invalid_argument, "there are no tokens");
   const auto n = static_cast<std::int64_t>(ids.size());
   const auto& config = m.model->config();
-  model::SequencePool pool(*machine.backend, config, {.num_tokens = n, .kv_dtype = o.compute.kv_dtype()});
+  model::SequencePool pool(*machine.backend, config,
+                           {.num_tokens = n, .kv_dtype = o.compute.kv_dtype()});
   model::Sequence sequence = pool.create();
   const std::int64_t first = o.last > 0 ? std::max<std::int64_t>(0, n - o.last) : 0;
 
-  std::vector<std::vector<float>> hidden(o.hidden ? static_cast<std::size_t>(config.num_hidden_layers + 1) : 0);
+  std::vector<std::vector<float>> hidden(
+      o.hidden ? static_cast<std::size_t>(config.num_hidden_layers + 1) : 0);
   if (o.hidden)
     m.model->observer = [&](std::int64_t layer, TensorView x) {
       auto& to = hidden[static_cast<std::size_t>(layer + 1)];
@@ -70,7 +74,8 @@ void run(const Options& o) {
     const std::int64_t count = std::min(o.chunk, n - begin);
     const model::StepRows rows[] = {
         {.sequence = &sequence,
-         .ids = std::span(ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count))}};
+         .ids = std::span(ids).subspan(static_cast<std::size_t>(begin),
+                                       static_cast<std::size_t>(count))}};
     const TensorView result = m.model->forward(rows, pool);
     std::vector<std::int32_t> wanted;
     for (std::int64_t i = std::max<std::int64_t>(0, first - begin); i < count; ++i)
@@ -99,21 +104,24 @@ void run(const Options& o) {
   for (std::size_t i = 0; i < hidden.size(); ++i)
     writer.add(fmt::format("hidden.{}", i), std::as_bytes(std::span(hidden[i])));
   writer.finish();
-  fmt::print("{}: logits of {} of {} tokens, computed by {}\n", o.out, n - first, n, machine.backend->name());
+  fmt::print("{}: logits of {} of {} tokens, computed by {}\n", o.out, n - first, n,
+             machine.backend->name());
 }
 
 }  // namespace
 
 Command add_logits(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  auto* c = app.add_subcommand("logits", "Writes logits of an input to a safetensors file, to compare implementations");
+  auto* c = app.add_subcommand(
+      "logits", "Writes logits of an input to a safetensors file, to compare implementations");
   c->add_option("MODEL", o->model, "folder, `tiny`, or hub id")->required();
   c->add_option("--ids", o->ids, "token ids: 1,2,3")->delimiter(',');
   c->add_option("--ids-file", o->ids_file, "JSON list of token ids");
   auto* text = c->add_option("--text", o->text, "text");
   c->add_option("--messages", o->messages, "chat: a JSON list of messages or a chat request");
   c->add_option("--out", o->out, "file to write")->required();
-  c->add_option("--last", o->last, "logits of the last N tokens only; 0: of all")->capture_default_str();
+  c->add_option("--last", o->last, "logits of the last N tokens only; 0: of all")
+      ->capture_default_str();
   c->add_option("--chunk", o->chunk, "tokens computed at once")->capture_default_str();
   c->add_flag("--hidden", o->hidden, "also hidden.0 (embedding) to hidden.N (after layer N)");
   o->compute.add_to(*c);

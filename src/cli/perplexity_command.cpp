@@ -1,6 +1,5 @@
-#include <cstdio>
-
 #include <CLI/CLI.hpp>
+#include <cstdio>
 
 #include "cli/common.h"
 #include "evaluate/perplexity.h"
@@ -40,19 +39,20 @@ std::string joined_rows(const std::string& path) {
 }
 
 json::object to_object(const Options& o, const evaluate::PerplexityResult& r) {
-  json::object out{{"model", o.model},
-                   {"text", o.text.empty() ? o.rows : o.text},
-                   {"tokens", r.tokens},
-                   {"windows", r.windows},
-                   {"scored", r.scored},
-                   {"context", o.perplexity.context},
-                   {"stride", o.perplexity.stride},
-                   {"nll", r.nll},
-                   {"perplexity", r.perplexity},
-                   {"stderr", r.stderr_},
-                   {"variants", {{"a", r.perplexity}, {"a_prime", r.variant_a_prime}, {"b", r.variant_b}}},
-                   {"seconds", r.seconds},
-                   {"tokens_per_second", static_cast<double>(r.forwarded) / r.seconds}};
+  json::object out{
+      {"model", o.model},
+      {"text", o.text.empty() ? o.rows : o.text},
+      {"tokens", r.tokens},
+      {"windows", r.windows},
+      {"scored", r.scored},
+      {"context", o.perplexity.context},
+      {"stride", o.perplexity.stride},
+      {"nll", r.nll},
+      {"perplexity", r.perplexity},
+      {"stderr", r.stderr_},
+      {"variants", {{"a", r.perplexity}, {"a_prime", r.variant_a_prime}, {"b", r.variant_b}}},
+      {"seconds", r.seconds},
+      {"tokens_per_second", static_cast<double>(r.forwarded) / r.seconds}};
   if (r.base)
     out["base"] = {{"model", o.base},
                    {"nll", r.base->nll},
@@ -68,15 +68,17 @@ json::object to_object(const Options& o, const evaluate::PerplexityResult& r) {
 }
 
 void print(const Options& o, const evaluate::PerplexityResult& r) {
-  fmt::print("{}: {} tokens, {} windows of {} every {}\n", o.text.empty() ? o.rows : o.text, r.tokens,
-             r.windows, o.perplexity.context, o.perplexity.stride);
+  fmt::print("{}: {} tokens, {} windows of {} every {}\n", o.text.empty() ? o.rows : o.text,
+             r.tokens, r.windows, o.perplexity.context, o.perplexity.stride);
   fmt::print("  perplexity  {:.5f} +- {:.5f}   (A' {:.5f}, B {:.5f})\n", r.perplexity, r.stderr_,
              r.variant_a_prime, r.variant_b);
   if (r.base) {
     fmt::print("  base        {:.5f}   {}\n", r.base->perplexity, o.base);
-    fmt::print("  difference  {:+.4f} % +- {:.4f} %\n", r.base->delta_percent, r.base->delta_stderr);
-    fmt::print("  KL divergence from the base: mean {:.3e} +- {:.1e}, p99 {:.3e}, max {:.3e} nats\n",
-               r.base->kl_mean, r.base->kl_stderr, r.base->kl_p99, r.base->kl_max);
+    fmt::print("  difference  {:+.4f} % +- {:.4f} %\n", r.base->delta_percent,
+               r.base->delta_stderr);
+    fmt::print(
+        "  KL divergence from the base: mean {:.3e} +- {:.1e}, p99 {:.3e}, max {:.3e} nats\n",
+        r.base->kl_mean, r.base->kl_stderr, r.base->kl_p99, r.base->kl_max);
     fmt::print("  same most likely token: {:.3f} %\n", 100 * r.base->same_top);
   }
   fmt::print("  {} at {:.0f} tokens/s\n", format_duration(r.seconds),
@@ -88,21 +90,24 @@ void run(const Options& o) {
     fail(ErrorCode::invalid_argument, "give the text by --text FILE or --rows FILE");
   Machine machine(o.compute);
   const model::PoolOptions caches{
-      .num_sequences = std::max<std::int64_t>(1, o.perplexity.step_rows / std::max<std::int64_t>(1, o.perplexity.context)),
+      .num_sequences = std::max<std::int64_t>(
+          1, o.perplexity.step_rows / std::max<std::int64_t>(1, o.perplexity.context)),
       .num_tokens = std::max(o.perplexity.step_rows, o.perplexity.context)};
   LoadedModel loaded(o.model, machine, o.compute.memory_limit(), caches, o.as_json);
   std::unique_ptr<LoadedModel> base;
   if (!o.base.empty())
-    base = std::make_unique<LoadedModel>(o.base, machine, o.compute.memory_limit(), caches, o.as_json);
+    base =
+        std::make_unique<LoadedModel>(o.base, machine, o.compute.memory_limit(), caches, o.as_json);
   const std::string text = o.text.empty() ? joined_rows(o.rows) : read_file(o.text);
   const auto ids = loaded.tokenizer->encode(text, false);
   std::unique_ptr<Progress> bar;
-  const auto result = evaluate::perplexity(
-      *loaded.model, base ? base->model.get() : nullptr, ids, o.perplexity, machine.pool,
-      [&](std::int64_t done, std::int64_t all) {
-        if (!bar) bar = std::make_unique<Progress>("perplexity", all, "tokens");
-        bar->update(done);
-      });
+  const auto result =
+      evaluate::perplexity(*loaded.model, base ? base->model.get() : nullptr, ids, o.perplexity,
+                           machine.pool, [&](std::int64_t done, std::int64_t all) {
+                             if (!bar)
+                               bar = std::make_unique<Progress>("perplexity", all, "tokens");
+                             bar->update(done);
+                           });
   bar.reset();
   if (o.as_json)
     fmt::print("{}\n", to_json(to_object(o, result)));
@@ -114,14 +119,16 @@ void run(const Options& o) {
 
 Command add_perplexity(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  auto* c = app.add_subcommand("perplexity", "Measures perplexity, and divergence from another checkpoint");
+  auto* c = app.add_subcommand("perplexity",
+                               "Measures perplexity, and divergence from another checkpoint");
   c->add_option("MODEL", o->model, "folder, `tiny`, or hub id")->required();
   c->add_option("--text", o->text, "text file, taken as it is");
   c->add_option("--rows", o->rows, "jsonl file with `text`; rows are joined by blank lines");
   c->add_option("--base", o->base, "checkpoint to compare with over the same windows");
   c->add_option("--context", o->perplexity.context, "tokens of a window")->capture_default_str();
   c->add_option("--stride", o->perplexity.stride, "tokens between windows")->capture_default_str();
-  c->add_option("--max-windows", o->perplexity.max_windows, "stop after so many; 0: all")->capture_default_str();
+  c->add_option("--max-windows", o->perplexity.max_windows, "stop after so many; 0: all")
+      ->capture_default_str();
   c->add_flag("--json", o->as_json, "print one JSON object");
   o->compute.add_to(*c, false);
   return [o] { run(*o); };

@@ -1,8 +1,7 @@
+#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "checkpoint/locate.h"
-#include <CLI/CLI.hpp>
-
 #include "cli/common.h"
 #include "quantize/quantize_model.h"
 #include "runtime/base/progress.h"
@@ -31,10 +30,12 @@ void print(const quantize::QuantizeResult& r) {
              format_bytes(static_cast<double>(r.source_bytes)),
              format_bytes(static_cast<double>(r.output_bytes)), format_duration(r.seconds));
   if (r.calibration_rows > 0)
-    fmt::print("  calibrated on {} rows, {} tokens; relative error mean {:.2e}, largest {:.2e} ({})\n",
-               r.calibration_rows, r.calibration_tokens, sum / static_cast<double>(r.modules.size()),
-               worst, worst_name);
-  fmt::print("  peak memory {}; report in {}\n", format_bytes(static_cast<double>(peak_rss_bytes())),
+    fmt::print(
+        "  calibrated on {} rows, {} tokens; relative error mean {:.2e}, largest {:.2e} ({})\n",
+        r.calibration_rows, r.calibration_tokens, sum / static_cast<double>(r.modules.size()),
+        worst, worst_name);
+  fmt::print("  peak memory {}; report in {}\n",
+             format_bytes(static_cast<double>(peak_rss_bytes())),
              (r.output / "quantize_report.json").string());
 }
 
@@ -44,36 +45,44 @@ json::object to_object(const quantize::QuantizeResult& r) {
     sum += m.report.relative_error;
     worst = std::max(worst, m.report.relative_error);
   }
-  return {{"output", r.output.string()},
-          {"modules", r.modules.size()},
-          {"seconds", {{"total", r.seconds}, {"solve", r.solve_seconds}}},
-          {"peak_rss_bytes", peak_rss_bytes()},
-          {"bytes", {{"source", r.source_bytes}, {"output", r.output_bytes}}},
-          {"calibration", {{"rows", r.calibration_rows}, {"tokens", r.calibration_tokens}, {"sha256", r.calibration_sha256}}},
-          {"relative_error", {{"mean", sum / static_cast<double>(r.modules.size())}, {"max", worst}}}};
+  return {
+      {"output", r.output.string()},
+      {"modules", r.modules.size()},
+      {"seconds", {{"total", r.seconds}, {"solve", r.solve_seconds}}},
+      {"peak_rss_bytes", peak_rss_bytes()},
+      {"bytes", {{"source", r.source_bytes}, {"output", r.output_bytes}}},
+      {"calibration",
+       {{"rows", r.calibration_rows},
+        {"tokens", r.calibration_tokens},
+        {"sha256", r.calibration_sha256}}},
+      {"relative_error", {{"mean", sum / static_cast<double>(r.modules.size())}, {"max", worst}}}};
 }
 
 void run(Options& o) {
   if (o.method != "gptq" && o.method != "rtn")
     fail(ErrorCode::invalid_argument, "--method {}: expected gptq or rtn", o.method);
   o.quantize.method = o.method == "gptq" ? quantize::Method::gptq : quantize::Method::rtn;
-  if (o.order == "natural") o.quantize.gptq.order = quantize::ColumnOrder::natural;
+  if (o.order == "natural")
+    o.quantize.gptq.order = quantize::ColumnOrder::natural;
   else if (o.order == "descending") {
     o.quantize.gptq.order = quantize::ColumnOrder::descending;
     o.quantize.gptq.scales = quantize::ScaleSource::original;
   } else if (o.order != "group_aware")
-    fail(ErrorCode::invalid_argument, "--order {}: expected group_aware, descending or natural", o.order);
+    fail(ErrorCode::invalid_argument, "--order {}: expected group_aware, descending or natural",
+         o.order);
   o.quantize.shard_bytes = parse_bytes(o.shard_size);
   if (o.quantize.calibration.samples < 1 || o.quantize.calibration.max_tokens < 16)
     fail(ErrorCode::invalid_argument, "--samples and --max-tokens: expected 1 and 16 or more");
   Machine machine(o.compute);
   const auto source = checkpoint::Checkpoint::open(checkpoint::locate_model(o.model));
   const auto tokenizer = tokenizer::Tokenizer::load(source.folder());
-  if (o.calibration.empty()) o.calibration.push_back(shipped_file("data/calibration.jsonl").string());
+  if (o.calibration.empty())
+    o.calibration.push_back(shipped_file("data/calibration.jsonl").string());
   o.quantize.calibration.files.assign(o.calibration.begin(), o.calibration.end());
   std::shared_ptr<chat_template::ChatTemplate> chat;
   if (chat_template::ChatTemplate::exists(source.folder()))
-    chat = std::make_shared<chat_template::ChatTemplate>(chat_template::ChatTemplate::load(source.folder()));
+    chat = std::make_shared<chat_template::ChatTemplate>(
+        chat_template::ChatTemplate::load(source.folder()));
   if (chat)
     o.quantize.calibration.render = [chat](const json::value& messages) {
       return chat->render(chat_template::with_parsed_arguments(messages), nullptr, {});
@@ -97,14 +106,24 @@ Command add_quantize(CLI::App& app) {
   c->add_option("MODEL", o->model, "16-bit checkpoint: folder, `tiny`, or hub id")->required();
   c->add_option("OUT", o->output, "folder of the result; complete or not there")->required();
   c->add_option("--bits", o->quantize.gptq.bits, "8 or 4")->capture_default_str();
-  c->add_option("--group-size", o->quantize.gptq.group_size, "32, 64, 128, or -1 for whole rows")->capture_default_str();
-  c->add_option("--method", o->method, "gptq, or rtn (round to nearest, no calibration)")->capture_default_str();
-  c->add_option("--order", o->order, "columns: group_aware, descending (static scales), natural")->capture_default_str();
-  c->add_option("--damp", o->quantize.gptq.damp_percent, "share of the mean diagonal added to the Hessian")->capture_default_str();
-  c->add_option("--calibration", o->calibration, "text, repeatable: jsonl (text, messages, instruction and output, input_ids) or plain text; default: a generated mix");
-  c->add_option("--samples", o->quantize.calibration.samples, "calibration rows at most")->capture_default_str();
-  c->add_option("--max-tokens", o->quantize.calibration.max_tokens, "tokens of a row at most")->capture_default_str();
-  c->add_option("--seed", o->quantize.calibration.seed, "choice of rows, if there are more")->capture_default_str();
+  c->add_option("--group-size", o->quantize.gptq.group_size, "32, 64, 128, or -1 for whole rows")
+      ->capture_default_str();
+  c->add_option("--method", o->method, "gptq, or rtn (round to nearest, no calibration)")
+      ->capture_default_str();
+  c->add_option("--order", o->order, "columns: group_aware, descending (static scales), natural")
+      ->capture_default_str();
+  c->add_option("--damp", o->quantize.gptq.damp_percent,
+                "share of the mean diagonal added to the Hessian")
+      ->capture_default_str();
+  c->add_option("--calibration", o->calibration,
+                "text, repeatable: jsonl (text, messages, instruction and output, input_ids) or "
+                "plain text; default: a generated mix");
+  c->add_option("--samples", o->quantize.calibration.samples, "calibration rows at most")
+      ->capture_default_str();
+  c->add_option("--max-tokens", o->quantize.calibration.max_tokens, "tokens of a row at most")
+      ->capture_default_str();
+  c->add_option("--seed", o->quantize.calibration.seed, "choice of rows, if there are more")
+      ->capture_default_str();
   c->add_option("--shard-size", o->shard_size, "largest file of the result")->capture_default_str();
   c->add_flag("--overwrite", o->quantize.overwrite, "replace OUT if it holds a model");
   c->add_flag("--json", o->as_json, "print one JSON object");

@@ -1,8 +1,7 @@
+#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "checkpoint/locate.h"
-#include <CLI/CLI.hpp>
-
 #include "cli/common.h"
 #include "runtime/base/mapped_file.h"
 
@@ -39,9 +38,11 @@ void print(const Options& o, const tokenizer::Tokenizer& t, const std::vector<st
 void run(const Options& o) {
   const auto folder = checkpoint::locate_model(o.model);
   const auto t = tokenizer::Tokenizer::load(folder);
-  const int sources = o.has_text + !o.file.empty() + !o.lines.empty() + !o.decode.empty() + !o.messages.empty();
+  const int sources =
+      o.has_text + !o.file.empty() + !o.lines.empty() + !o.decode.empty() + !o.messages.empty();
   if (sources != 1)
-    fail(ErrorCode::invalid_argument, "give one of --text, --file, --lines, --decode or --messages");
+    fail(ErrorCode::invalid_argument,
+         "give one of --text, --file, --lines, --decode or --messages");
   if (!o.decode.empty()) {
     const std::string text = t.decode(o.decode);
     fmt::print("{}\n", o.as_json ? to_json(json::object{{"text", text}}) : text);
@@ -62,11 +63,12 @@ void run(const Options& o) {
     }
   } else if (!o.messages.empty()) {
     ChatInput input = read_chat_input(o.messages);
-    if (!input.kwargs.contains("add_generation_prompt")) input.kwargs["add_generation_prompt"] = o.generation_prompt;
+    if (!input.kwargs.contains("add_generation_prompt"))
+      input.kwargs["add_generation_prompt"] = o.generation_prompt;
     if (o.no_think) input.kwargs["enable_thinking"] = false;
-    const auto chat = o.chat_template.empty()
-                          ? chat_template::ChatTemplate::load(folder)
-                          : chat_template::ChatTemplate::parse(read_file(o.chat_template), o.chat_template);
+    const auto chat = o.chat_template.empty() ? chat_template::ChatTemplate::load(folder)
+                                              : chat_template::ChatTemplate::parse(
+                                                    read_file(o.chat_template), o.chat_template);
     const auto spans = chat.render_marked(input.messages, input.tools, input.kwargs);
     std::string rendered;
     for (const auto& span : spans) rendered += span.text;

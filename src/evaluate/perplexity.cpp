@@ -55,9 +55,9 @@ class Run {
     const std::int64_t together = std::max<std::int64_t>(1, options.step_rows / options.context);
     const model::PoolOptions pool{
         .num_sequences = together,
-        .num_tokens = together * ((options.context + ops::kPageTokens) / ops::kPageTokens *
-                                      ops::kPageTokens +
-                                  ops::kPageTokens)};
+        .num_tokens =
+            together * ((options.context + ops::kPageTokens) / ops::kPageTokens * ops::kPageTokens +
+                        ops::kPageTokens)};
     pool_.emplace(model.backend(), model.config(), pool);
     if (base) base_pool_.emplace(base->backend(), base->config(), pool);
     together_ = together;
@@ -75,8 +75,8 @@ class Run {
       if (base_) base_sequences.push_back(base_pool_->create());
       longest = std::max(longest, group[i].end - group[i].begin);
     }
-    const std::int64_t chunk = std::max<std::int64_t>(
-        1, options_.step_rows / static_cast<std::int64_t>(group.size()));
+    const std::int64_t chunk =
+        std::max<std::int64_t>(1, options_.step_rows / static_cast<std::int64_t>(group.size()));
     for (std::int64_t first = 0; first < longest; first += chunk) {
       check_interrupt();
       std::vector<model::StepRows> rows, base_rows;
@@ -86,8 +86,8 @@ class Run {
         const Window& w = group[i];
         const std::int64_t begin = w.begin + first, end = std::min(begin + chunk, w.end);
         if (begin >= end) continue;
-        const auto ids = tokens_.subspan(static_cast<std::size_t>(begin),
-                                         static_cast<std::size_t>(end - begin));
+        const auto ids =
+            tokens_.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
         rows.push_back({.sequence = &sequences[i], .ids = ids});
         if (base_) base_rows.push_back({.sequence = &base_sequences[i], .ids = ids});
         for (std::int64_t t = begin; t < end; ++t, ++row)
@@ -200,8 +200,8 @@ std::vector<Window> windows(std::int64_t num_tokens, const PerplexityOptions& op
     const std::int64_t end = std::min(begin + options.context, num_tokens);
     result.push_back({begin, end, end - previous});
     previous = end;
-    if (end == num_tokens || (options.max_windows > 0 && static_cast<std::int64_t>(result.size()) ==
-                                                             options.max_windows))
+    if (end == num_tokens || (options.max_windows > 0 &&
+                              static_cast<std::int64_t>(result.size()) == options.max_windows))
       return result;
   }
 }
@@ -227,8 +227,7 @@ PerplexityResult perplexity(model::TextModel& model, model::TextModel* base,
   double a_sum = 0, a_count = 0, b_sum = 0, b_count = 0;
   const auto step = static_cast<std::size_t>(run.together());
   for (std::size_t first = 0; first < all.size(); first += step) {
-    const auto group =
-        std::span(all).subspan(first, std::min(step, all.size() - first));
+    const auto group = std::span(all).subspan(first, std::min(step, all.size() - first));
     std::vector<std::vector<Score>> window_scores;
     run.group(group, window_scores);
     for (std::size_t i = 0; i < group.size(); ++i) {
@@ -257,8 +256,7 @@ PerplexityResult perplexity(model::TextModel& model, model::TextModel* base,
   result.variant_a_prime = a_count > 0 ? std::exp(a_sum / a_count) : result.perplexity;
   result.variant_b = std::exp(b_sum / b_count);
   if (base) result.base = compare(scores, result.perplexity);
-  result.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
 

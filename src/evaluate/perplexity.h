@@ -37,14 +37,14 @@ struct Comparison {
   double delta_percent = 0;  ///< perplexity against the base's
   double delta_stderr = 0;   ///< of delta_percent, from the paired differences
   double kl_mean = 0, kl_stderr = 0, kl_p99 = 0, kl_max = 0;  ///< KL(base || model), nats
-  double same_top = 0;       ///< share of positions with the same most likely token
+  double same_top = 0;  ///< share of positions with the same most likely token
 };
 
 struct PerplexityResult {
   std::int64_t tokens = 0, windows = 0, scored = 0, forwarded = 0;
-  double nll = 0;         ///< sum over scored positions, natural logarithm
-  double perplexity = 0;  ///< exp(nll / scored): variant A
-  double stderr_ = 0;     ///< of the perplexity, positions taken as independent
+  double nll = 0;                             ///< sum over scored positions, natural logarithm
+  double perplexity = 0;                      ///< exp(nll / scored): variant A
+  double stderr_ = 0;                         ///< of the perplexity, positions taken as independent
   double variant_a_prime = 0, variant_b = 0;  ///< older weightings of the first and last window
   double seconds = 0;
   std::optional<Comparison> base;

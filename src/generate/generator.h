@@ -12,10 +12,10 @@ namespace octet::generate {
 
 /// What a caller asks for.
 struct Request {
-  std::vector<std::int32_t> prompt;     ///< at least one token
+  std::vector<std::int32_t> prompt;  ///< at least one token
   SamplingParams sampling;
-  std::int64_t max_tokens = 1024;       ///< tokens of the answer
-  std::vector<std::int32_t> stop_ids;   ///< end the answer; the stop token is reported
+  std::int64_t max_tokens = 1024;      ///< tokens of the answer
+  std::vector<std::int32_t> stop_ids;  ///< end the answer; the stop token is reported
   /// Called for each token of the answer as it comes; false ends the answer.
   std::function<bool(std::int32_t)> on_token;
 };

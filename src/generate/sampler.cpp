@@ -18,8 +18,7 @@ void validate(const SamplingParams& p) {
   require(p.top_p > 0 && p.top_p <= 1, "top_p", p.top_p, "above 0, at most 1");
   require(p.min_p >= 0 && p.min_p <= 1, "min_p", p.min_p, "0 to 1");
   require(std::fabs(p.presence_penalty) <= 2, "presence_penalty", p.presence_penalty, "-2 to 2");
-  require(std::fabs(p.frequency_penalty) <= 2, "frequency_penalty", p.frequency_penalty,
-          "-2 to 2");
+  require(std::fabs(p.frequency_penalty) <= 2, "frequency_penalty", p.frequency_penalty, "-2 to 2");
   require(p.repetition_penalty > 0 && p.repetition_penalty <= 100, "repetition_penalty",
           p.repetition_penalty, "above 0, at most 100");
 }
@@ -47,20 +46,20 @@ std::int32_t Sampler::sample(std::span<float> logits) {
       x = x > 0 ? x / r : x * r;
     };
     for (const std::int32_t id : prompt_)
-      if (static_cast<std::size_t>(id) < logits.size() && counts_[static_cast<std::size_t>(id)] == 0)
+      if (static_cast<std::size_t>(id) < logits.size() &&
+          counts_[static_cast<std::size_t>(id)] == 0)
         repeat(static_cast<std::size_t>(id));
     for (std::size_t id = 0; id < logits.size(); ++id) {
       if (counts_[id] == 0) continue;
       if (params_.repetition_penalty != 1.0) repeat(id);
-      logits[id] -= static_cast<float>(params_.presence_penalty +
-                                       params_.frequency_penalty * counts_[id]);
+      logits[id] -=
+          static_cast<float>(params_.presence_penalty + params_.frequency_penalty * counts_[id]);
     }
   }
   const auto top = std::ranges::max_element(logits);
   OCTET_CHECK(top != logits.end() && std::isfinite(*top), "the model's logits are not finite");
-  const std::int32_t id = params_.temperature == 0
-                              ? static_cast<std::int32_t>(top - logits.begin())
-                              : draw(logits);
+  const std::int32_t id =
+      params_.temperature == 0 ? static_cast<std::int32_t>(top - logits.begin()) : draw(logits);
   if (penalties) ++counts_[static_cast<std::size_t>(id)];
   return id;
 }

@@ -38,7 +38,9 @@ LayerWorkspace::LayerWorkspace(ops::Backend& backend, const checkpoint::TextConf
 
 void LayerWorkspace::reserve(std::int64_t rows) {
   if (rows <= rows_) return;
-  const auto make = [&](std::int64_t width) { return backend_.allocate(DType::f32, {rows, width}); };
+  const auto make = [&](std::int64_t width) {
+    return backend_.allocate(DType::f32, {rows, width});
+  };
   projected_ = make(projected_width_);
   mixed_ = make(mixed_width_);
   core_ = make(core_width_);

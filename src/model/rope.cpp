@@ -26,14 +26,13 @@ Rope::Rope(const checkpoint::TextConfig& config) {
     double high = std::min(std::ceil(correction(rope.beta_slow)), static_cast<double>(dim - 1));
     if (high == low) high += 0.001;
     for (std::int64_t i = 0; i < half; ++i) {
-      const auto ramp = static_cast<float>(
-          std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0));
+      const auto ramp =
+          static_cast<float>(std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0));
       float& f = inv_freq_[static_cast<std::size_t>(i)];
       f = f / static_cast<float>(rope.factor) * ramp + f * (1.0f - ramp);
     }
-    factor_ = rope.attention_factor > 0
-                  ? static_cast<float>(rope.attention_factor)
-                  : static_cast<float>(0.1 * std::log(rope.factor) + 1.0);
+    factor_ = rope.attention_factor > 0 ? static_cast<float>(rope.attention_factor)
+                                        : static_cast<float>(0.1 * std::log(rope.factor) + 1.0);
   }
   // Every third frequency turns with height, every third with width, as far as their sections go.
   axes_.assign(static_cast<std::size_t>(half), 0);

@@ -35,11 +35,11 @@ void Sequence::release() {
 }
 
 ops::KvCacheShape kv_shape(const checkpoint::TextConfig& config, const PoolOptions& options) {
-  ops::KvCacheShape shape{.num_pages =
-                              (options.num_tokens + ops::kPageTokens - 1) / ops::kPageTokens,
-                          .num_kv_heads = config.num_key_value_heads,
-                          .head_dim = config.head_dim,
-                          .dtype = options.kv_dtype};
+  ops::KvCacheShape shape{
+      .num_pages = (options.num_tokens + ops::kPageTokens - 1) / ops::kPageTokens,
+      .num_kv_heads = config.num_key_value_heads,
+      .head_dim = config.head_dim,
+      .dtype = options.kv_dtype};
   for (std::int64_t i = 0; i < config.num_hidden_layers; ++i)
     shape.num_layers += config.is_full_attention(i);
   return shape;

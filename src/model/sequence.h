@@ -48,10 +48,10 @@ class Sequence {
 };
 
 struct PoolOptions {
-  std::int64_t num_sequences = 1;      ///< state slots
-  std::int64_t num_tokens = 0;         ///< KV tokens of all sequences together, rounded up to pages
+  std::int64_t num_sequences = 1;  ///< state slots
+  std::int64_t num_tokens = 0;     ///< KV tokens of all sequences together, rounded up to pages
   DType kv_dtype = DType::f32;
-  std::int64_t max_draft_rows = 0;     ///< rows that a draft step may have; 0: no drafts
+  std::int64_t max_draft_rows = 0;  ///< rows that a draft step may have; 0: no drafts
 };
 
 /// The caches of all sequences: KV pages of the full-attention layers, states of the linear ones.

@@ -56,8 +56,7 @@ class Maker {
   // Values around +-scale with zero mean, as bfloat16.
   std::vector<std::byte> dense(std::int64_t n, std::int64_t k) {
     std::vector<std::byte> data(static_cast<std::size_t>(n * k) * 2);
-    const std::uint16_t magnitude =
-        float_to_bf16(1.0f / std::sqrt(static_cast<float>(k)));
+    const std::uint16_t magnitude = float_to_bf16(1.0f / std::sqrt(static_cast<float>(k)));
     for (std::size_t i = 0; i < data.size(); i += 2) {
       // Random sign and mantissa, fixed exponent.
       const auto h = static_cast<std::uint16_t>((magnitude & 0x7f80u) | (random_.next() & 0x807fu));
@@ -72,16 +71,16 @@ class Maker {
     ops::LinearPart part{.out_features = n, .in_features = k, .quantized = true};
     part.codes.codes = storage_.back().data();
     part.codes.group_size = 32;
-    part.codes.scales.assign(static_cast<std::size_t>(n * (k / 32)),
-                             f16_to_float(float_to_f16(2.0f / (127 * std::sqrt(static_cast<float>(k))))));
+    part.codes.scales.assign(
+        static_cast<std::size_t>(n * (k / 32)),
+        f16_to_float(float_to_f16(2.0f / (127 * std::sqrt(static_cast<float>(k))))));
     parts_.push_back(std::move(part));
   }
 
   void add_dense(std::int64_t n, std::int64_t k) {
     storage_.push_back(dense(n, k));
-    parts_.push_back({.out_features = n,
-                      .in_features = k,
-                      .dense = {storage_.back().data(), DType::bf16}});
+    parts_.push_back(
+        {.out_features = n, .in_features = k, .dense = {storage_.back().data(), DType::bf16}});
   }
 
   std::unique_ptr<ops::PackedLinear> pack() {
@@ -178,8 +177,8 @@ TextModel::Parts synthetic_parts(ops::Backend& backend, const checkpoint::TextCo
   TextModel::Parts parts;
   parts.config = config;
   parts.storage = maker.dense(config.vocab_size, config.hidden_size);
-  parts.embed_tokens = {parts.storage.data(), DType::bf16,
-                        {config.vocab_size, config.hidden_size}, Device{}};
+  parts.embed_tokens = {
+      parts.storage.data(), DType::bf16, {config.vocab_size, config.hidden_size}, Device{}};
   for (std::int64_t i = 0; i < config.num_hidden_layers; ++i)
     parts.layers.push_back(maker.layer(i));
   parts.norm = maker.constant({config.hidden_size}, 0.0f);

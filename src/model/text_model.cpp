@@ -21,8 +21,8 @@ TextModel::Parts load(ops::Backend& backend, const checkpoint::Checkpoint& check
     parts.layers.push_back(load_layer(backend, checkpoint, modules, i));
     if (progress) progress(i + 1, config.num_hidden_layers);
   }
-  parts.norm = load_f32(backend, checkpoint, "model.language_model.norm.weight",
-                        {config.hidden_size});
+  parts.norm =
+      load_f32(backend, checkpoint, "model.language_model.norm.weight", {config.hidden_size});
   // A tied head is the embedding; the lookup by name knows that.
   const auto head = dense_part(checkpoint.get("lm_head.weight", table));
   parts.lm_head = backend.pack_linear({&head, 1}, {.split = ops::Split::rows});
@@ -93,7 +93,8 @@ TensorView TextModel::forward(std::span<const StepRows> step, SequencePool& pool
             step[s].positions.empty()
                 ? static_cast<std::int32_t>(batch.segments[s].past + i) +
                       step[s].sequence->rope_delta
-                : step[s].positions[static_cast<std::size_t>(axis * batch.segments[s].num_rows + i)];
+                : step[s]
+                      .positions[static_cast<std::size_t>(axis * batch.segments[s].num_rows + i)];
   std::vector<float> turns(static_cast<std::size_t>(n * rope_.rotary_dim()));
   rope_.cos_sin(positions, n, turns.data());
 
@@ -132,8 +133,9 @@ void TextModel::logits(TensorView hidden, std::span<const std::int32_t> indices,
     backend_.embed(hidden, rows, picked);
     const Tensor result = backend_.allocate(DType::f32, {count, vocab});
     backend_.linear(picked, *parts_.lm_head, result);
-    backend_.download(result, std::as_writable_bytes(std::span(
-                                  out.data() + first * vocab, static_cast<std::size_t>(count * vocab))));
+    backend_.download(result,
+                      std::as_writable_bytes(std::span(out.data() + first * vocab,
+                                                       static_cast<std::size_t>(count * vocab))));
   }
 }
 

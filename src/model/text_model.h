@@ -59,7 +59,7 @@ class TextModel {
   /// Called after the embedding (-1) and after each layer with the residual stream.
   std::function<void(std::int64_t layer, TensorView x)> observer;
 
-  std::size_t weight_bytes() const;      ///< packed linears incl. lm_head
+  std::size_t weight_bytes() const;  ///< packed linears incl. lm_head
   std::size_t bytes_per_step() const { return weight_bytes(); }
 
  private:

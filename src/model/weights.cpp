@@ -5,9 +5,8 @@
 namespace octet::model {
 
 ops::LinearPart dense_part(const checkpoint::TensorInfo& t) {
-  return {.out_features = t.shape[0],
-          .in_features = t.shape[1],
-          .dense = {t.bytes.data(), t.dtype}};
+  return {
+      .out_features = t.shape[0], .in_features = t.shape[1], .dense = {t.bytes.data(), t.dtype}};
 }
 
 namespace {
@@ -48,7 +47,8 @@ std::vector<std::vector<LinearModule>> quantized_modules(const checkpoint::TextC
                                                          std::int64_t layer) {
   std::vector<std::vector<LinearModule>> groups;
   if (c.is_full_attention(layer)) {
-    const std::int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
+    const std::int64_t q = c.num_attention_heads * c.head_dim,
+                       kv = c.num_key_value_heads * c.head_dim;
     groups.push_back({{"self_attn.q_proj", 2 * q, c.hidden_size},
                       {"self_attn.k_proj", kv, c.hidden_size},
                       {"self_attn.v_proj", kv, c.hidden_size}});
@@ -69,9 +69,8 @@ Tensor load_f32(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
   const auto t = checkpoint.get(name, shape);
   // As one row of a matrix: dequantize() knows every dtype and unaligned bytes.
   const std::int64_t n = num_elements(shape);
-  const auto values =
-      ops::dequantize({.out_features = 1, .in_features = n, .dense = {t.bytes.data(), t.dtype}},
-                      {0, 1}, {0, n});
+  const auto values = ops::dequantize(
+      {.out_features = 1, .in_features = n, .dense = {t.bytes.data(), t.dtype}}, {0, 1}, {0, n});
   Tensor tensor = backend.allocate(DType::f32, shape);
   backend.upload(std::as_bytes(std::span(values)), tensor);
   return tensor;
@@ -89,7 +88,8 @@ Tensor load_conv(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint
   std::vector<float> columns(rows.size());
   for (std::int64_t c = 0; c < channels; ++c)
     for (std::int64_t k = 0; k < kernel; ++k)
-      columns[static_cast<std::size_t>(k * channels + c)] = rows[static_cast<std::size_t>(c * kernel + k)];
+      columns[static_cast<std::size_t>(k * channels + c)] =
+          rows[static_cast<std::size_t>(c * kernel + k)];
   Tensor tensor = backend.allocate(DType::f32, {kernel, channels});
   backend.upload(std::as_bytes(std::span(columns)), tensor);
   return tensor;
@@ -123,10 +123,17 @@ void load_linears(ops::Backend& backend, const checkpoint::TextConfig& c, const 
   }
   auto packed = pack(backend, load, p, modules, split);
   switch (group) {
-    case 0: (full ? w.self_attn->qkv : w.linear_attn->in_proj) = std::move(packed); break;
-    case 1: (full ? w.self_attn->o_proj : w.linear_attn->out_proj) = std::move(packed); break;
-    case 2: w.gate_up = std::move(packed); break;
-    default: w.down_proj = std::move(packed);
+    case 0:
+      (full ? w.self_attn->qkv : w.linear_attn->in_proj) = std::move(packed);
+      break;
+    case 1:
+      (full ? w.self_attn->o_proj : w.linear_attn->out_proj) = std::move(packed);
+      break;
+    case 2:
+      w.gate_up = std::move(packed);
+      break;
+    default:
+      w.down_proj = std::move(packed);
   }
 }
 
@@ -152,8 +159,7 @@ LayerWeights load_layer(ops::Backend& backend, const checkpoint::Checkpoint& che
     w.linear_attn->A_log = norm("linear_attn.A_log", c.linear_num_value_heads);
     w.linear_attn->norm = norm("linear_attn.norm.weight", c.linear_value_head_dim);
   }
-  for (std::size_t group = 0; group < 4; ++group)
-    load_linears(backend, c, load, layer, group, w);
+  for (std::size_t group = 0; group < 4; ++group) load_linears(backend, c, load, layer, group, w);
   return w;
 }
 

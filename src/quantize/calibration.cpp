@@ -64,7 +64,8 @@ class Reader {
       rows.push_back(tokenizer_.encode(render(*messages)));
     } else if (o.contains("instruction") && o.contains("output")) {
       rows.push_back(tokenizer_.encode(render(json::array{
-          json::object{{"role", "user"}, {"content", string_of(o.at("instruction"), "instruction")}},
+          json::object{{"role", "user"},
+                       {"content", string_of(o.at("instruction"), "instruction")}},
           json::object{{"role", "assistant"}, {"content", string_of(o.at("output"), "output")}}})));
     } else {
       fail(ErrorCode::bad_data,

@@ -12,10 +12,11 @@ namespace octet::quantize {
 
 /// The text that shows GPTQ which inputs matter.
 struct CalibrationOptions {
-  std::vector<std::filesystem::path> files;  ///< .jsonl (text, messages, instruction + output, input_ids) or plain text
-  std::int64_t samples = 512;                ///< rows at most
-  std::int64_t max_tokens = 2048;            ///< a longer row is cut
-  std::uint64_t seed = 0;                    ///< which rows, if there are more
+  std::vector<std::filesystem::path>
+      files;  ///< .jsonl (text, messages, instruction + output, input_ids) or plain text
+  std::int64_t samples = 512;      ///< rows at most
+  std::int64_t max_tokens = 2048;  ///< a longer row is cut
+  std::uint64_t seed = 0;          ///< which rows, if there are more
   /// Turns a list of messages into text; needed for rows with `messages` and `instruction`.
   std::function<std::string(const json::value& messages)> render;
 };

@@ -63,23 +63,24 @@ bool cholesky(std::vector<double>& a, std::int64_t n, ThreadPool& pool) {
 std::vector<double> invert_lower(const std::vector<double>& l, std::int64_t n, ThreadPool& pool) {
   std::vector<double> x(l.size());
   constexpr std::int64_t kStretch = 64;
-  pool.parallel_for((n + kStretch - 1) / kStretch, 1, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t j0 = begin * kStretch; j0 < std::min(end * kStretch, n); j0 += kStretch) {
-      const std::int64_t j1 = std::min(j0 + kStretch, n);
-      for (std::int64_t i = j0; i < n; ++i) {
-        double* row = x.data() + i * n;
-        if (i < j1) row[i] = 1;
-        const double* factors = l.data() + i * n;
-        for (std::int64_t k = j0; k < i; ++k) {
-          const double factor = factors[k];
-          const double* other = x.data() + k * n;
-          for (std::int64_t j = j0; j < j1; ++j) row[j] -= factor * other[j];
+  pool.parallel_for(
+      (n + kStretch - 1) / kStretch, 1, [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t j0 = begin * kStretch; j0 < std::min(end * kStretch, n); j0 += kStretch) {
+          const std::int64_t j1 = std::min(j0 + kStretch, n);
+          for (std::int64_t i = j0; i < n; ++i) {
+            double* row = x.data() + i * n;
+            if (i < j1) row[i] = 1;
+            const double* factors = l.data() + i * n;
+            for (std::int64_t k = j0; k < i; ++k) {
+              const double factor = factors[k];
+              const double* other = x.data() + k * n;
+              for (std::int64_t j = j0; j < j1; ++j) row[j] -= factor * other[j];
+            }
+            const double scale = 1 / factors[i];
+            for (std::int64_t j = j0; j < j1; ++j) row[j] *= scale;
+          }
         }
-        const double scale = 1 / factors[i];
-        for (std::int64_t j = j0; j < j1; ++j) row[j] *= scale;
-      }
-    }
-  });
+      });
   return x;
 }
 

@@ -12,7 +12,9 @@ namespace octet::quantize {
 
 namespace {
 
-std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+std::size_t at(std::int64_t i) {
+  return static_cast<std::size_t>(i);
+}
 
 struct Factor {
   std::vector<double> u;
@@ -120,7 +122,8 @@ class ColumnLoop {
                   std::int64_t count) {
     std::vector<float> weights(at(options_.group_size));
     for (std::int64_t n = 0; n < count; ++n) {
-      for (std::int64_t i = 0; i < options_.group_size; ++i) weights[at(i)] = columns[i * stride + n];
+      for (std::int64_t i = 0; i < options_.group_size; ++i)
+        weights[at(i)] = columns[i * stride + n];
       scales_[at(group(c) * n_ + n0 + n)] = scale_of(weights);
     }
   }
@@ -175,8 +178,8 @@ class ColumnLoop {
                         const std::vector<float>& block, std::int64_t n0, std::int64_t count) {
     std::vector<float> columns(at(options_.group_size * kRows));
     for (std::int64_t i = 0; i < options_.group_size; ++i) {
-      const float* from = c + i < c1 ? block.data() + (c + i - c0) * kRows
-                                     : w_.data() + (c + i) * n_ + n0;
+      const float* from =
+          c + i < c1 ? block.data() + (c + i - c0) * kRows : w_.data() + (c + i) * n_ + n0;
       std::copy_n(from, count, columns.data() + i * kRows);
     }
     set_scales(c, columns.data(), kRows, n0, count);

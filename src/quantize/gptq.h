@@ -36,7 +36,7 @@ struct GptqOptions {
   ColumnOrder order = ColumnOrder::group_aware;
   ScaleSource scales = ScaleSource::stale;
   std::int64_t block = 128;
-  ScaleRule scale_rule{};        ///< bits is taken from above
+  ScaleRule scale_rule{};  ///< bits is taken from above
 };
 
 struct GptqReport {

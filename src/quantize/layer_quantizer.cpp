@@ -12,7 +12,7 @@ namespace octet::quantize {
 
 namespace {
 
-constexpr std::int64_t kStepRows = 1024;    // tokens that pass a layer together
+constexpr std::int64_t kStepRows = 1024;  // tokens that pass a layer together
 constexpr std::int64_t kStepSequences = 8;
 
 checkpoint::TextConfig one_of_each(const checkpoint::TextConfig& config) {
@@ -102,7 +102,8 @@ void LayerQuantizer::for_rows(const model::LayerWeights& weights, const Visit& v
     std::vector<model::Sequence> sequences;
     ops::RaggedBatch batch;
     std::size_t last = first;
-    for (; last < hidden_.size() && static_cast<std::int64_t>(last - first) < kStepSequences; ++last) {
+    for (; last < hidden_.size() && static_cast<std::int64_t>(last - first) < kStepSequences;
+         ++last) {
       const auto n = static_cast<std::int64_t>(calibration_.rows[last].size());
       if (last > first && batch.num_rows + n > kStepRows) break;
       sequences.push_back(sequences_.create());
@@ -127,7 +128,7 @@ void LayerQuantizer::for_rows(const model::LayerWeights& weights, const Visit& v
     const Tensor cos_sin = backend_.allocate(DType::f32, {batch.num_rows, rope_.rotary_dim()});
     backend_.upload(std::as_bytes(std::span(turns)), cos_sin);
     workspace_.reserve(batch.num_rows);
-    const model::StepContext context{backend_, config,           batch,
+    const model::StepContext context{backend_, config,          batch,
                                      cos_sin,  sequences_.kv(), sequences_.states()};
     model::LayerStep step(context, weights, workspace_, 0);
     visit(step, x);
@@ -145,8 +146,8 @@ ModuleResult LayerQuantizer::solve(const std::string& name, const model::LinearM
                                    const std::vector<double>& hessian, std::int64_t tokens) {
   const auto start = std::chrono::steady_clock::now();
   const auto source = checkpoint_.get(name + ".weight", {module.out_features, module.in_features});
-  const auto weight = ops::dequantize(model::dense_part(source), {0, module.out_features},
-                                      {0, module.in_features});
+  const auto weight =
+      ops::dequantize(model::dense_part(source), {0, module.out_features}, {0, module.in_features});
   ModuleResult r{.name = name, .num_tokens = tokens};
   GptqOptions options = options_;
   if (options.group_size < 0) options.group_size = module.in_features;
@@ -158,8 +159,8 @@ ModuleResult LayerQuantizer::solve(const std::string& name, const model::LinearM
                    : quantize_gptq(weight, module.out_features, module.in_features, hessian, tokens,
                                    options, pool_, &r.report);
   } catch (const Error& e) {
-    throw Error(e.code(), fmt::format("{}: module {}: {}", checkpoint_.folder().string(), name,
-                                      e.what()));
+    throw Error(e.code(),
+                fmt::format("{}: module {}: {}", checkpoint_.folder().string(), name, e.what()));
   }
   r.seconds = seconds_since(start);
   return r;
@@ -194,13 +195,18 @@ std::vector<ModuleResult> LayerQuantizer::quantize(
     const auto visit = [&](model::LayerStep& s, TensorView x) {
       TensorView input;
       switch (point) {
-        case 0: input = s.mixer_input(x); break;
-        case 1: input = s.mixer(s.mixer_input(x)); break;
+        case 0:
+          input = s.mixer_input(x);
+          break;
+        case 1:
+          input = s.mixer(s.mixer_input(x));
+          break;
         case 2:
           s.mixer_output(s.mixer(s.mixer_input(x)), x);
           input = s.mlp_input(x);
           break;
-        default: input = s.mlp(s.mlp_input(x));
+        default:
+          input = s.mlp(s.mlp_input(x));
       }
       hessian.add(to_host(backend_, input), pool_);
     };

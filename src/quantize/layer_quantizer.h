@@ -41,8 +41,7 @@ class LayerQuantizer {
 
  private:
   using Visit = std::function<void(model::LayerStep&, TensorView x)>;
-  void for_rows(const model::LayerWeights& weights, const Visit& visit,
-                bool keep);
+  void for_rows(const model::LayerWeights& weights, const Visit& visit, bool keep);
   ModuleResult solve(const std::string& name, const model::LinearModule& module,
                      const std::vector<double>& hessian, std::int64_t tokens);
 

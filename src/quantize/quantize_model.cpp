@@ -26,7 +26,7 @@ std::int64_t layer_of(const std::string& name) {
 // be written as soon as it is done. Sources of copied tensors by canonical name.
 struct Plan {
   std::vector<TensorPlan> tensors;
-  std::vector<std::vector<std::string>> copied;  // [0] outside, [1 + layer]
+  std::vector<std::vector<std::string>> copied;           // [0] outside, [1 + layer]
   std::vector<std::vector<model::LinearModule>> modules;  // by layer
   std::uint64_t bytes = 0, source_bytes = 0;
 };
@@ -39,7 +39,8 @@ void plan_module(Plan& plan, const std::string& name, const model::LinearModule&
          "module {} of {} x {} can't be packed with groups of {}; use another --group-size", name,
          m.out_features, m.in_features, group);
   const std::int64_t groups = m.in_features / group, bits = options.bits;
-  plan.tensors.push_back({name + ".qweight", DType::i32, {m.in_features * bits / 32, m.out_features}});
+  plan.tensors.push_back(
+      {name + ".qweight", DType::i32, {m.in_features * bits / 32, m.out_features}});
   plan.tensors.push_back({name + ".qzeros", DType::i32, {groups, m.out_features * bits / 32}});
   plan.tensors.push_back({name + ".scales", DType::f16, {groups, m.out_features}});
   plan.tensors.push_back({name + ".g_idx", DType::i32, {m.in_features}});
@@ -66,7 +67,8 @@ Plan make_plan(const checkpoint::Checkpoint& source, const GptqOptions& options)
         modules.insert(modules.end(), group.begin(), group.end());
     for (const TensorInfo* t : by_layer[i]) {
       const std::string name = checkpoint::Checkpoint::canonical_name(t->name);
-      if (std::ranges::any_of(modules, [&](const auto& m) { return name == prefix + m.name + ".weight"; }))
+      if (std::ranges::any_of(modules,
+                              [&](const auto& m) { return name == prefix + m.name + ".weight"; }))
         continue;
       plan.copied[i].push_back(name);
       plan.tensors.push_back({name, t->dtype, t->shape});
@@ -98,7 +100,8 @@ void validate(const checkpoint::Checkpoint& source, const QuantizeOptions& optio
 struct Fingerprint {
   std::uint64_t value = 1469598103934665603u;
   void add(std::span<const std::byte> bytes) {
-    for (const std::byte b : bytes) value = (value ^ static_cast<std::uint64_t>(b)) * 1099511628211u;
+    for (const std::byte b : bytes)
+      value = (value ^ static_cast<std::uint64_t>(b)) * 1099511628211u;
   }
 };
 
@@ -141,8 +144,7 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
   result.output_bytes = plan.bytes;
   CalibrationSet calibration;
   if (options.method == Method::gptq) {
-    calibration =
-        load_calibration(options.calibration, tokenizer, source.config().text.vocab_size);
+    calibration = load_calibration(options.calibration, tokenizer, source.config().text.vocab_size);
     result.calibration_rows = static_cast<std::int64_t>(calibration.rows.size());
     result.calibration_tokens = calibration.num_tokens;
     result.calibration_sha256 = calibration.sha256;

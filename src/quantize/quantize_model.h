@@ -35,8 +35,7 @@ struct QuantizeResult {
 };
 
 /// progress(layers done, layers in all, what is being done).
-using QuantizeProgress =
-    std::function<void(std::int64_t, std::int64_t, const std::string&)>;
+using QuantizeProgress = std::function<void(std::int64_t, std::int64_t, const std::string&)>;
 
 /// Quantizes a checkpoint into the published layout: every linear of the text layers as GPTQ
 /// tensors, everything else byte for byte, configuration with quantization_config, other files

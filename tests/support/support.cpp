@@ -33,8 +33,8 @@ std::vector<json::value> read_json_lines(const std::filesystem::path& path) {
     auto end = text.find('\n', begin);
     if (end == std::string::npos) end = text.size();
     if (end > begin)
-      values.push_back(parse_json(std::string_view(text).substr(begin, end - begin),
-                                  path.string()));
+      values.push_back(
+          parse_json(std::string_view(text).substr(begin, end - begin), path.string()));
     begin = end + 1;
   }
   return values;

@@ -14,7 +14,8 @@ namespace octet::test {
 std::filesystem::path tiny_model();
 /// A file of tests/golden; fails the test program if it is missing.
 std::filesystem::path golden(const std::string& name);
-/// A file of the full golden set in $OCTET_GOLDEN; empty if the variable is unset or the file absent.
+/// A file of the full golden set in $OCTET_GOLDEN; empty if the variable is unset or the file
+/// absent.
 std::optional<std::filesystem::path> external_golden(const std::string& name);
 /// The values of a .jsonl file.
 std::vector<json::value> read_json_lines(const std::filesystem::path& path);

@@ -13,9 +13,10 @@ struct Expression;
 using ExpressionPtr = std::unique_ptr<Expression>;
 
 enum class ExpressionKind {
-  literal,    ///< value
-  name,       ///< name
-  list, tuple,
+  literal,  ///< value
+  name,     ///< name
+  list,
+  tuple,
   dict,       ///< operands: key, value, key, value, ...
   attribute,  ///< operands[0].name
   subscript,  ///< operands[0][operands[1]]
@@ -23,11 +24,14 @@ enum class ExpressionKind {
   call,       ///< operands[0](operands[1..], named)
   filter,     ///< operands[0] | name(operands[1..], named); operands[0] null in a filter block
   test,       ///< operands[0] is name(operands[1..])
-  negate, plus, not_,
-  binary,     ///< name is the operator: + - * / // % **
-  concat,     ///< ~ of all operands
-  compare,    ///< operands[0] names[0] operands[1] names[1] ...
-  and_, or_,
+  negate,
+  plus,
+  not_,
+  binary,   ///< name is the operator: + - * / // % **
+  concat,   ///< ~ of all operands
+  compare,  ///< operands[0] names[0] operands[1] names[1] ...
+  and_,
+  or_,
   condition,  ///< operands[0] if operands[1] else operands[2] (may be null)
 };
 
@@ -44,7 +48,20 @@ struct Expression {
 struct Statement;
 using Block = std::vector<std::unique_ptr<Statement>>;
 
-enum class StatementKind { data, output, if_, for_, set, set_block, macro, call_block, filter_block, with, break_, continue_ };
+enum class StatementKind {
+  data,
+  output,
+  if_,
+  for_,
+  set,
+  set_block,
+  macro,
+  call_block,
+  filter_block,
+  with,
+  break_,
+  continue_
+};
 
 /// What a set or for writes to: names, or one attribute of a namespace.
 struct Target {
@@ -65,12 +82,12 @@ struct MacroData {
 struct Statement {
   StatementKind kind = StatementKind::data;
   int line = 1;
-  Text text;                               ///< data
-  ExpressionPtr expression;                ///< output, for: iterable, set: value, call_block, filter
+  Text text;                 ///< data
+  ExpressionPtr expression;  ///< output, for: iterable, set: value, call_block, filter
   std::vector<std::pair<ExpressionPtr, Block>> branches;  ///< if: condition (null: else) and body
-  std::vector<Target> targets;             ///< for, set, with
-  std::vector<ExpressionPtr> values;       ///< with
-  ExpressionPtr filter;                    ///< for: condition
+  std::vector<Target> targets;                            ///< for, set, with
+  std::vector<ExpressionPtr> values;                      ///< with
+  ExpressionPtr filter;                                   ///< for: condition
   Block body, else_body;
   bool recursive = false;
   std::shared_ptr<const MacroData> macro;

@@ -75,7 +75,8 @@ json::value with_parsed_arguments(json::value messages) {
     for (json::value& call : calls->get_array()) {
       if (!call.is_object()) continue;
       json::value* function = call.get_object().if_contains("function");
-      json::object& o = function && function->is_object() ? function->get_object() : call.get_object();
+      json::object& o =
+          function && function->is_object() ? function->get_object() : call.get_object();
       json::value* arguments = o.if_contains("arguments");
       if (!arguments || !arguments->is_string()) continue;
       try {

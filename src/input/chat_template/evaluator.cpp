@@ -41,7 +41,8 @@ Value range(Evaluator& e, const Arguments& a) {
   Integer n[3] = {0, 0, 1};
   if (a.positional.empty() || a.positional.size() > 3) e.bad("range takes 1 to 3 numbers");
   for (std::size_t i = 0; i < a.positional.size(); ++i)
-    if (!a.positional[i].to_integer(n[i])) e.bad("range: `{}` is no whole number", a.positional[i].type_name());
+    if (!a.positional[i].to_integer(n[i]))
+      e.bad("range: `{}` is no whole number", a.positional[i].type_name());
   if (a.positional.size() == 1) std::swap(n[0], n[1]);
   if (n[2] == 0) e.bad("range: the step is 0");
   const Integer span = n[2] > 0 ? n[1] - n[0] : n[0] - n[1];
@@ -99,7 +100,8 @@ Text Evaluator::render(const Block& block, const json::object& context) {
   define_globals(*globals);
   auto variables = std::make_shared<Frame>();
   variables->outer = globals;
-  for (const auto& [key, value] : context) variables->names[std::string(key)] = Value::from_json(value);
+  for (const auto& [key, value] : context)
+    variables->names[std::string(key)] = Value::from_json(value);
   frame_ = std::make_shared<Frame>();
   frame_->outer = variables;
   Text out;
@@ -111,7 +113,8 @@ Text Evaluator::render(const Block& block, const json::object& context) {
 
 void Evaluator::spend(std::int64_t steps) {
   steps_ += steps;
-  if (steps_ > limits_.max_steps) bad("more than {} steps; is there an endless loop?", limits_.max_steps);
+  if (steps_ > limits_.max_steps)
+    bad("more than {} steps; is there an endless loop?", limits_.max_steps);
 }
 
 void Evaluator::check_size(std::size_t bytes) const {
@@ -124,7 +127,8 @@ void Evaluator::append(Text& out, const Text& more) {
 }
 
 void Evaluator::require(const Value& v) const {
-  if (const Undefined* u = v.get<Undefined>()) bad("{}", u->what.empty() ? "a value is undefined" : u->what);
+  if (const Undefined* u = v.get<Undefined>())
+    bad("{}", u->what.empty() ? "a value is undefined" : u->what);
 }
 
 const Value* Evaluator::lookup(const std::string& name) const {
@@ -164,7 +168,8 @@ Evaluator::Flow Evaluator::run(const Block& block, Text& out) {
 void Evaluator::assign(const Target& target, Value value) {
   if (!target.attribute.empty()) {
     const Value* object = lookup(target.names[0]);
-    if (!object || !object->as_namespace()) bad("can't assign an attribute of what is no namespace");
+    if (!object || !object->as_namespace())
+      bad("can't assign an attribute of what is no namespace");
     Dict& fields = *object->as_namespace()->fields;
     for (auto& [key, old] : fields)
       if (key.to_text().str() == target.attribute) {
@@ -189,17 +194,28 @@ Evaluator::Flow Evaluator::run(const Statement& s, Text& out) {
   spend(1);
   line_ = s.line;
   switch (s.kind) {
-    case StatementKind::data: append(out, s.text); return Flow::go_on;
-    case StatementKind::output: append(out, evaluate(*s.expression).to_text()); return Flow::go_on;
+    case StatementKind::data:
+      append(out, s.text);
+      return Flow::go_on;
+    case StatementKind::output:
+      append(out, evaluate(*s.expression).to_text());
+      return Flow::go_on;
     case StatementKind::if_:
       for (const auto& [condition, body] : s.branches)
         if (!condition || evaluate(*condition).truth()) return run(body, out);
       return Flow::go_on;
-    case StatementKind::for_: return run_loop(s, evaluate(*s.expression), 1, out);
-    case StatementKind::set: assign(s.targets[0], evaluate(*s.expression)); return Flow::go_on;
-    case StatementKind::macro: frame_->names[s.macro->name] = make_macro(s.macro); return Flow::go_on;
-    case StatementKind::break_: return Flow::break_;
-    case StatementKind::continue_: return Flow::continue_;
+    case StatementKind::for_:
+      return run_loop(s, evaluate(*s.expression), 1, out);
+    case StatementKind::set:
+      assign(s.targets[0], evaluate(*s.expression));
+      return Flow::go_on;
+    case StatementKind::macro:
+      frame_->names[s.macro->name] = make_macro(s.macro);
+      return Flow::go_on;
+    case StatementKind::break_:
+      return Flow::break_;
+    case StatementKind::continue_:
+      return Flow::continue_;
     case StatementKind::set_block:
     case StatementKind::filter_block: {
       Text body;
@@ -340,8 +356,9 @@ Value Evaluator::call_macro(const MacroData& m, const std::shared_ptr<Frame>& fr
   for (std::size_t i = 0; i < m.parameters.size(); ++i) {
     if (inner->names.contains(m.parameters[i])) continue;
     inner->names[m.parameters[i]] =
-        i >= first ? evaluate(*m.defaults[i - first])
-                   : Value::undefined(fmt::format("parameter '{}' was not provided", m.parameters[i]));
+        i >= first
+            ? evaluate(*m.defaults[i - first])
+            : Value::undefined(fmt::format("parameter '{}' was not provided", m.parameters[i]));
   }
   Text out;
   run(m.body, out);
@@ -363,7 +380,8 @@ Value Evaluator::call(const Value& f, const Arguments& arguments) {
 
 Arguments Evaluator::evaluate_arguments(const Expression& e) {
   Arguments a;
-  for (std::size_t i = 1; i < e.operands.size(); ++i) a.positional.push_back(evaluate(*e.operands[i]));
+  for (std::size_t i = 1; i < e.operands.size(); ++i)
+    a.positional.push_back(evaluate(*e.operands[i]));
   for (const auto& [name, value] : e.named) a.named.emplace_back(name, evaluate(*value));
   return a;
 }
@@ -373,7 +391,8 @@ Value Evaluator::evaluate(const Expression& e) {
   line_ = e.line;
   const auto operand = [&](std::size_t i) { return evaluate(*e.operands[i]); };
   switch (e.kind) {
-    case ExpressionKind::literal: return e.value;
+    case ExpressionKind::literal:
+      return e.value;
     case ExpressionKind::name: {
       const Value* v = lookup(e.name);
       return v ? *v : Value::undefined(fmt::format("'{}' is undefined", e.name));
@@ -382,13 +401,15 @@ Value Evaluator::evaluate(const Expression& e) {
     case ExpressionKind::tuple: {
       List list;
       for (const auto& item : e.operands) list.push_back(evaluate(*item));
-      return e.kind == ExpressionKind::list ? Value::list(std::move(list)) : Value::tuple(std::move(list));
+      return e.kind == ExpressionKind::list ? Value::list(std::move(list))
+                                            : Value::tuple(std::move(list));
     }
     case ExpressionKind::dict: {
       Dict dict;
       for (std::size_t i = 0; i < e.operands.size(); i += 2) {
         Value key = operand(i), value = operand(i + 1);
-        const auto same = std::ranges::find_if(dict, [&](const auto& item) { return item.first.equals(key); });
+        const auto same =
+            std::ranges::find_if(dict, [&](const auto& item) { return item.first.equals(key); });
         if (same != dict.end())
           same->second = std::move(value);
         else
@@ -396,22 +417,30 @@ Value Evaluator::evaluate(const Expression& e) {
       }
       return Value::dict(std::move(dict));
     }
-    case ExpressionKind::attribute: return attribute(operand(0), e.name);
+    case ExpressionKind::attribute:
+      return attribute(operand(0), e.name);
     case ExpressionKind::subscript:
       if (e.operands[1]->kind == ExpressionKind::slice) return slice(operand(0), *e.operands[1]);
       return item(operand(0), operand(1));
-    case ExpressionKind::slice: bad("a slice outside of brackets");
-    case ExpressionKind::call: return call(operand(0), evaluate_arguments(e));
-    case ExpressionKind::filter: return apply_filter(e.name, operand(0), evaluate_arguments(e));
-    case ExpressionKind::test: return Value(apply_test(e.name, operand(0), evaluate_arguments(e)));
-    case ExpressionKind::not_: return Value(!operand(0).truth());
+    case ExpressionKind::slice:
+      bad("a slice outside of brackets");
+    case ExpressionKind::call:
+      return call(operand(0), evaluate_arguments(e));
+    case ExpressionKind::filter:
+      return apply_filter(e.name, operand(0), evaluate_arguments(e));
+    case ExpressionKind::test:
+      return Value(apply_test(e.name, operand(0), evaluate_arguments(e)));
+    case ExpressionKind::not_:
+      return Value(!operand(0).truth());
     case ExpressionKind::negate: {
       const Value v = operand(0);
       if (const double* d = v.get<double>()) return Value(-*d);
       return binary("-", Value::integer(0), v);
     }
-    case ExpressionKind::plus: return binary("+", Value::integer(0), operand(0));
-    case ExpressionKind::binary: return binary(e.name, operand(0), operand(1));
+    case ExpressionKind::plus:
+      return binary("+", Value::integer(0), operand(0));
+    case ExpressionKind::binary:
+      return binary(e.name, operand(0), operand(1));
     case ExpressionKind::concat: {
       Text out;
       for (const auto& part : e.operands) append(out, evaluate(*part).to_text());
@@ -436,8 +465,9 @@ Value Evaluator::evaluate(const Expression& e) {
     }
     case ExpressionKind::condition:
       if (evaluate(*e.operands[1]).truth()) return operand(0);
-      return e.operands[2] ? operand(2)
-                           : Value::undefined("the inline if has no else and its condition is false");
+      return e.operands[2]
+                 ? operand(2)
+                 : Value::undefined("the inline if has no else and its condition is false");
   }
   return {};
 }

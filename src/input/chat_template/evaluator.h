@@ -12,9 +12,9 @@ namespace octet::chat_template {
 
 /// What a rendering may use up. A template comes with a checkpoint and may be hostile.
 struct Limits {
-  std::int64_t max_steps = 20'000'000;         ///< expressions and statements evaluated
+  std::int64_t max_steps = 20'000'000;            ///< expressions and statements evaluated
   std::size_t max_bytes = std::size_t{64} << 20;  ///< of output, and of any one string
-  int max_depth = 200;                          ///< nested macro calls and loops
+  int max_depth = 200;                            ///< nested macro calls and loops
 };
 
 /// Variables of a scope, inside an outer one.

@@ -42,19 +42,26 @@ Value length(Evaluator& e, const Value& v, const Arguments&) {
 
 Value trim(Evaluator& e, const Value& v, const Arguments& a) {
   const Value* chars = argument(a, 0, "chars");
-  if (chars && !chars->is_none() && !chars->as_text()) e.bad("trim: expected a string of characters");
+  if (chars && !chars->is_none() && !chars->as_text())
+    e.bad("trim: expected a string of characters");
   return Value::text(strip(v.to_text(), chars ? chars->as_text() : nullptr, true, true));
 }
 
 Value escape(Evaluator&, const Value& v, const Arguments&) {
   Text out;
   for (const Text& c : v.to_text().characters()) {
-    if (c == Text("&")) out += "&amp;";
-    else if (c == Text("<")) out += "&lt;";
-    else if (c == Text(">")) out += "&gt;";
-    else if (c == Text("\"")) out += "&#34;";
-    else if (c == Text("'")) out += "&#39;";
-    else out += c;
+    if (c == Text("&"))
+      out += "&amp;";
+    else if (c == Text("<"))
+      out += "&lt;";
+    else if (c == Text(">"))
+      out += "&gt;";
+    else if (c == Text("\""))
+      out += "&#34;";
+    else if (c == Text("'"))
+      out += "&#39;";
+    else
+      out += c;
   }
   return Value::text(std::move(out));
 }
@@ -106,7 +113,8 @@ Value to_float(Evaluator&, const Value& v, const Arguments& a) {
 Value round(Evaluator& e, const Value& v, const Arguments& a) {
   double d = 0;
   if (!v.to_double(d)) e.bad("round: expected a number, found {}", v.type_name());
-  const auto digits = static_cast<int>(std::clamp<Integer>(integer_option(e, a, 0, "precision", 0), -300, 300));
+  const auto digits =
+      static_cast<int>(std::clamp<Integer>(integer_option(e, a, 0, "precision", 0), -300, 300));
   const std::string method = text_option(e, a, 1, "method", "common").str();
   const double factor = std::pow(10.0, digits);
   if (method == "ceil") return Value(std::ceil(d * factor) / factor);
@@ -131,7 +139,9 @@ Value indent(Evaluator& e, const Value& v, const Arguments& a) {
   if (width && width->as_text())
     pad = *width->as_text();
   else
-    pad = Text(std::string(static_cast<std::size_t>(std::clamp<Integer>(integer_option(e, a, 0, "width", 4), 0, 1000)), ' '));
+    pad = Text(std::string(
+        static_cast<std::size_t>(std::clamp<Integer>(integer_option(e, a, 0, "width", 4), 0, 1000)),
+        ' '));
   const bool first = flag_option(a, 1, "first", false), blank = flag_option(a, 2, "blank", false);
   const Text t = v.to_text();
   Text out;
@@ -203,8 +213,12 @@ Value format(Evaluator& e, const Value& v, const Arguments& a) {
     const Value& value = a.positional[used++];
     if (kind == 's' || kind == 'r') {
       const Text text = kind == 's' ? value.to_text() : value.repr();
-      if (spec.empty()) out += text;
-      else out += Text(fmt::format(fmt::runtime(spec[0] == '-' ? "{:<" + spec.substr(1) + "}" : "{:>" + spec + "}"), text.str()));
+      if (spec.empty())
+        out += text;
+      else
+        out += Text(fmt::format(
+            fmt::runtime(spec[0] == '-' ? "{:<" + spec.substr(1) + "}" : "{:>" + spec + "}"),
+            text.str()));
     } else if (kind == 'd' || kind == 'i') {
       double d = 0;
       if (!value.to_double(d)) e.bad("format: %d needs a number, found {}", value.type_name());
@@ -215,10 +229,12 @@ Value format(Evaluator& e, const Value& v, const Arguments& a) {
       out += Text(buffer);
     } else if (kind == 'f' || kind == 'g' || kind == 'e' || kind == 'x' || kind == 'X') {
       double d = 0;
-      if (!value.to_double(d)) e.bad("format: %{} needs a number, found {}", kind, value.type_name());
+      if (!value.to_double(d))
+        e.bad("format: %{} needs a number, found {}", kind, value.type_name());
       char buffer[512];
       if (kind == 'x' || kind == 'X')
-        std::snprintf(buffer, sizeof buffer, ("%" + spec + "ll" + kind).c_str(), static_cast<long long>(d));
+        std::snprintf(buffer, sizeof buffer, ("%" + spec + "ll" + kind).c_str(),
+                      static_cast<long long>(d));
       else
         std::snprintf(buffer, sizeof buffer, ("%" + spec + kind).c_str(), d);
       out += Text(buffer);
@@ -258,11 +274,15 @@ const std::map<std::string, Filter>& filters() {
     // Nothing is escaped here, so nothing needs to be marked as safe.
     t["safe"] = [](auto&, const Value& v, auto&) { return Value::text(v.to_text()); };
     t["e"] = t["escape"] = t["forceescape"] = escape;
-    t["tojson"] = [](Evaluator& e, const Value& v, const Arguments& a) { return Value::text(to_json_text(e, v, a)); };
+    t["tojson"] = [](Evaluator& e, const Value& v, const Arguments& a) {
+      return Value::text(to_json_text(e, v, a));
+    };
     t["default"] = t["d"] = default_value;
     t["upper"] = [](auto&, const Value& v, auto&) { return Value::text(upper(v.to_text())); };
     t["lower"] = [](auto&, const Value& v, auto&) { return Value::text(lower(v.to_text())); };
-    t["capitalize"] = [](auto&, const Value& v, auto&) { return Value::text(capitalize(v.to_text())); };
+    t["capitalize"] = [](auto&, const Value& v, auto&) {
+      return Value::text(capitalize(v.to_text()));
+    };
     t["title"] = [](auto&, const Value& v, auto&) { return Value::text(title(v.to_text())); };
     t["center"] = [](Evaluator& e, const Value& v, const Arguments& a) {
       Arguments width;
@@ -283,7 +303,9 @@ const std::map<std::string, Filter>& filters() {
     t["attr"] = [](Evaluator& e, const Value& v, const Arguments& a) {
       // Attributes only, never items; our values have methods and nothing else.
       const Value found = e.attribute(v, text_option(e, a, 0, "name", "").str());
-      return found.as_callable() || v.as_namespace() || v.as_loop() ? found : Value::undefined("no such attribute");
+      return found.as_callable() || v.as_namespace() || v.as_loop()
+                 ? found
+                 : Value::undefined("no such attribute");
     };
     add_list_filters(t);
     return t;
@@ -293,9 +315,12 @@ const std::map<std::string, Filter>& filters() {
 
 }  // namespace
 
-bool filter_exists(const std::string& name) { return filters().contains(name); }
+bool filter_exists(const std::string& name) {
+  return filters().contains(name);
+}
 
-Value Evaluator::apply_filter(const std::string& name, const Value& input, const Arguments& arguments) {
+Value Evaluator::apply_filter(const std::string& name, const Value& input,
+                              const Arguments& arguments) {
   spend(1);
   const auto it = filters().find(name);
   if (it == filters().end()) bad("no filter named '{}'", name);

@@ -29,15 +29,24 @@ struct Writer {
       const auto escape = [&](std::uint32_t unit) {
         out += Text(fmt::format("\\u{:04x}", unit), c.from_user(0));
       };
-      if (code == '"' || code == '\\') out += Text("\\") + c;
-      else if (code == '\n') out += "\\n";
-      else if (code == '\r') out += "\\r";
-      else if (code == '\t') out += "\\t";
-      else if (code == '\b') out += "\\b";
-      else if (code == '\f') out += "\\f";
-      else if (code < 0x20) escape(code);
-      else if (!ensure_ascii || code < 0x7f) out += c;
-      else if (code < 0x10000) escape(code);
+      if (code == '"' || code == '\\')
+        out += Text("\\") + c;
+      else if (code == '\n')
+        out += "\\n";
+      else if (code == '\r')
+        out += "\\r";
+      else if (code == '\t')
+        out += "\\t";
+      else if (code == '\b')
+        out += "\\b";
+      else if (code == '\f')
+        out += "\\f";
+      else if (code < 0x20)
+        escape(code);
+      else if (!ensure_ascii || code < 0x7f)
+        out += c;
+      else if (code < 0x10000)
+        escape(code);
       else {
         escape(0xd800 + ((code - 0x10000) >> 10));
         escape(0xdc00 + ((code - 0x10000) & 0x3ff));
@@ -48,9 +57,12 @@ struct Writer {
   }
 
   void number(double d) {
-    if (std::isnan(d)) out += "NaN";
-    else if (std::isinf(d)) out += d < 0 ? "-Infinity" : "Infinity";
-    else out += Text(format_double(d));
+    if (std::isnan(d))
+      out += "NaN";
+    else if (std::isinf(d))
+      out += d < 0 ? "-Infinity" : "Infinity";
+    else
+      out += Text(format_double(d));
   }
 
   // A key that is no string is written as JSON would write it, in quotes.
@@ -64,11 +76,16 @@ struct Writer {
 
   void write(const Value& v, int depth) {
     e.spend(1);
-    if (v.is_none()) out += "null";
-    else if (v.is_bool()) out += v.truth() ? "true" : "false";
-    else if (const double* d = v.get<double>()) number(*d);
-    else if (v.is_number()) out += v.to_text();
-    else if (v.as_text()) string(*v.as_text());
+    if (v.is_none())
+      out += "null";
+    else if (v.is_bool())
+      out += v.truth() ? "true" : "false";
+    else if (const double* d = v.get<double>())
+      number(*d);
+    else if (v.is_number())
+      out += v.to_text();
+    else if (v.as_text())
+      string(*v.as_text());
     else if (const List* l = v.as_sequence()) {
       out += "[";
       for (std::size_t i = 0; i < l->size(); ++i) {
@@ -81,7 +98,8 @@ struct Writer {
     } else if (const Dict* dict = v.as_dict()) {
       Dict fields = *dict;
       if (sort_keys)
-        std::ranges::stable_sort(fields, [&](const auto& a, const auto& b) { return e.less(a.first, b.first); });
+        std::ranges::stable_sort(
+            fields, [&](const auto& a, const auto& b) { return e.less(a.first, b.first); });
       out += "{";
       for (std::size_t i = 0; i < fields.size(); ++i) {
         if (i > 0) out += item_separator;
@@ -105,9 +123,12 @@ Text to_json_text(Evaluator& e, const Value& value, const Arguments& a) {
   if (const Value* v = argument(a, 0, "ensure_ascii")) w.ensure_ascii = v->truth();
   if (const Value* v = argument(a, 1, "indent"); v && !v->is_none()) {
     Integer n = 0;
-    if (v->as_text()) w.indent = v->as_text()->str();
-    else if (v->to_integer(n)) w.indent = std::string(static_cast<std::size_t>(std::clamp<Integer>(n, 0, 64)), ' ');
-    else e.bad("tojson: indent of type {}", v->type_name());
+    if (v->as_text())
+      w.indent = v->as_text()->str();
+    else if (v->to_integer(n))
+      w.indent = std::string(static_cast<std::size_t>(std::clamp<Integer>(n, 0, 64)), ' ');
+    else
+      e.bad("tojson: indent of type {}", v->type_name());
     w.pretty = true;
     w.item_separator = ",";
   }

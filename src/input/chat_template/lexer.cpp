@@ -11,11 +11,16 @@ namespace octet::chat_template {
 
 namespace {
 
-bool is_blank(char c) { return c == ' ' || c == '\t' || (c >= '\n' && c <= '\r'); }
-bool is_name_start(char c) {
-  return std::isalpha(static_cast<unsigned char>(c)) || c == '_' || static_cast<unsigned char>(c) >= 0x80;
+bool is_blank(char c) {
+  return c == ' ' || c == '\t' || (c >= '\n' && c <= '\r');
 }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_name_start(char c) {
+  return std::isalpha(static_cast<unsigned char>(c)) || c == '_' ||
+         static_cast<unsigned char>(c) >= 0x80;
+}
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 class Lexer {
  public:
@@ -43,9 +48,12 @@ class Lexer {
       count_lines(begin, tag);
       at_ = tag + 2;
       if (sign == '-' || (sign == '+' && kind != '{')) ++at_;
-      if (kind == '#') comment();
-      else if (kind == '{') expression(TokenKind::variable_begin, TokenKind::variable_end, "}}");
-      else if (!raw()) expression(TokenKind::block_begin, TokenKind::block_end, "%}");
+      if (kind == '#')
+        comment();
+      else if (kind == '{')
+        expression(TokenKind::variable_begin, TokenKind::variable_end, "}}");
+      else if (!raw())
+        expression(TokenKind::block_begin, TokenKind::block_end, "%}");
     }
     emit(TokenKind::end, "");
     return std::move(tokens_);
@@ -130,9 +138,11 @@ class Lexer {
     if (!closes("%}", sign)) return at_ = saved, false;
     after_tag(sign, true);
     const std::size_t begin = at_;
-    for (std::size_t tag = s_.find("{%", begin); tag != std::string::npos; tag = s_.find("{%", tag + 2)) {
+    for (std::size_t tag = s_.find("{%", begin); tag != std::string::npos;
+         tag = s_.find("{%", tag + 2)) {
       at_ = tag + 2;
-      const char open_sign = at_ < s_.size() && (s_[at_] == '-' || s_[at_] == '+') ? s_[at_++] : '\0';
+      const char open_sign =
+          at_ < s_.size() && (s_[at_] == '-' || s_[at_] == '+') ? s_[at_++] : '\0';
       while (at_ < s_.size() && is_blank(s_[at_])) ++at_;
       if (s_.compare(at_, 6, "endraw") != 0) continue;
       at_ += 6;
@@ -159,8 +169,7 @@ class Lexer {
         if (s_[at_] == '\n') ++line_;
         ++at_;
       }
-      if (at_ >= s_.size())
-        bad("unexpected end of template, a tag is not closed by {}", marker);
+      if (at_ >= s_.size()) bad("unexpected end of template, a tag is not closed by {}", marker);
       char sign = '\0';
       if (brackets.empty() && closes(marker, sign)) {
         emit(end, "");
@@ -181,8 +190,8 @@ class Lexer {
     if (is_digit(c)) return number();
     if (c == '\'' || c == '"') return string(c);
     static constexpr std::array<std::string_view, 27> kOperators{
-        "==", "!=", "<=", ">=", "//", "**", "<", ">", "=", "+", "-", "*", "/", "%", "~", "|",
-        ".",  ",",  ":",  "(",  ")",  "[",  "]", "{", "}", ";", "!"};
+        "==", "!=", "<=", ">=", "//", "**", "<", ">", "=", "+", "-", "*", "/", "%",
+        "~",  "|",  ".",  ",",  ":",  "(",  ")", "[", "]", "{", "}", ";", "!"};
     for (const std::string_view op : kOperators) {
       if (std::string_view(s_).substr(at_, op.size()) != op) continue;
       if (op == "(" || op == "[" || op == "{") brackets += op[0];
@@ -200,12 +209,15 @@ class Lexer {
   void number() {
     const std::size_t begin = at_;
     const auto digits = [&] {
-      while (at_ < s_.size() && (is_digit(s_[at_]) || (s_[at_] == '_' && at_ + 1 < s_.size() && is_digit(s_[at_ + 1])))) ++at_;
+      while (at_ < s_.size() && (is_digit(s_[at_]) ||
+                                 (s_[at_] == '_' && at_ + 1 < s_.size() && is_digit(s_[at_ + 1]))))
+        ++at_;
     };
     digits();
     bool floating = false;
     // After a dot ("x.0.1") digits are two subscripts, not a fraction.
-    const bool subscript = !tokens_.empty() && tokens_.back().text == "." && tokens_.back().kind == TokenKind::op;
+    const bool subscript =
+        !tokens_.empty() && tokens_.back().text == "." && tokens_.back().kind == TokenKind::op;
     if (!subscript && at_ + 1 < s_.size() && s_[at_] == '.' && is_digit(s_[at_ + 1])) {
       floating = true;
       ++at_;
@@ -259,20 +271,50 @@ class Lexer {
       if (++at_ >= s_.size()) break;
       const char c = s_[at_++];
       switch (c) {
-        case 'n': out += '\n'; break;
-        case 't': out += '\t'; break;
-        case 'r': out += '\r'; break;
-        case 'b': out += '\b'; break;
-        case 'f': out += '\f'; break;
-        case 'v': out += '\v'; break;
-        case 'a': out += '\a'; break;
-        case '0': out += '\0'; break;
-        case '\n': ++line_; break;
-        case '\\': case '\'': case '"': out += c; break;
-        case 'x': append_utf8(out, hex(2)); break;
-        case 'u': append_utf8(out, hex(4)); break;
-        case 'U': append_utf8(out, hex(8)); break;
-        default: out += '\\'; out += c;  // Python keeps what it doesn't know
+        case 'n':
+          out += '\n';
+          break;
+        case 't':
+          out += '\t';
+          break;
+        case 'r':
+          out += '\r';
+          break;
+        case 'b':
+          out += '\b';
+          break;
+        case 'f':
+          out += '\f';
+          break;
+        case 'v':
+          out += '\v';
+          break;
+        case 'a':
+          out += '\a';
+          break;
+        case '0':
+          out += '\0';
+          break;
+        case '\n':
+          ++line_;
+          break;
+        case '\\':
+        case '\'':
+        case '"':
+          out += c;
+          break;
+        case 'x':
+          append_utf8(out, hex(2));
+          break;
+        case 'u':
+          append_utf8(out, hex(4));
+          break;
+        case 'U':
+          append_utf8(out, hex(8));
+          break;
+        default:
+          out += '\\';
+          out += c;  // Python keeps what it doesn't know
       }
     }
     if (at_ >= s_.size()) bad("a string is not closed by {}", quote);

@@ -10,13 +10,13 @@ enum class TokenKind {
   data,            ///< text to be printed
   variable_begin,  ///< {{
   variable_end,
-  block_begin,     ///< {%
+  block_begin,  ///< {%
   block_end,
   name,
-  string,          ///< text is unescaped
+  string,  ///< text is unescaped
   integer,
   floating,
-  op,              ///< text is the operator
+  op,  ///< text is the operator
   end,
 };
 

@@ -55,9 +55,9 @@ Value choose(Evaluator& e, const Value& v, const Arguments& a, bool by_attribute
   if (a.positional.size() < test) e.bad("the filter takes an attribute");
   for (const Value& item : e.items(v)) {
     const Value subject = by_attribute ? follow(e, item, a.positional[0]) : item;
-    const bool good = a.positional.size() > test
-                          ? e.apply_test(a.positional[test].to_text().str(), subject, rest(a, test + 1))
-                          : subject.truth();
+    const bool good = a.positional.size() > test ? e.apply_test(a.positional[test].to_text().str(),
+                                                                subject, rest(a, test + 1))
+                                                 : subject.truth();
     if (good == keep) out.push_back(item);
   }
   return Value::list(std::move(out));
@@ -69,9 +69,11 @@ Value key_of(Evaluator& e, const Value& item, const Value* attribute, bool case_
   return !case_sensitive && v.as_text() ? Value::text(lower(*v.as_text())) : v;
 }
 
-List sorted(Evaluator& e, const List& list, const Value* attribute, bool case_sensitive, bool reverse) {
+List sorted(Evaluator& e, const List& list, const Value* attribute, bool case_sensitive,
+            bool reverse) {
   std::vector<std::pair<Value, Value>> keyed;
-  for (const Value& item : list) keyed.emplace_back(key_of(e, item, attribute, case_sensitive), item);
+  for (const Value& item : list)
+    keyed.emplace_back(key_of(e, item, attribute, case_sensitive), item);
   e.spend(static_cast<std::int64_t>(list.size()) * 16);
   // A sort by insertion into place keeps equals in order and survives a comparison that throws.
   std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& x, const auto& y) {
@@ -84,7 +86,8 @@ List sorted(Evaluator& e, const List& list, const Value* attribute, bool case_se
 
 Value sort(Evaluator& e, const Value& v, const Arguments& a) {
   return Value::list(sorted(e, e.items(v), argument(a, 2, "attribute"),
-                            flag_option(a, 1, "case_sensitive", false), flag_option(a, 0, "reverse", false)));
+                            flag_option(a, 1, "case_sensitive", false),
+                            flag_option(a, 0, "reverse", false)));
 }
 
 Value extreme(Evaluator& e, const Value& v, const Arguments& a, bool largest) {
@@ -94,7 +97,8 @@ Value extreme(Evaluator& e, const Value& v, const Arguments& a, bool largest) {
   if (list.empty()) return Value::undefined("no item of an empty list");
   std::size_t best = 0;
   for (std::size_t i = 1; i < list.size(); ++i) {
-    const Value x = key_of(e, list[i], attribute, cased), y = key_of(e, list[best], attribute, cased);
+    const Value x = key_of(e, list[i], attribute, cased),
+                y = key_of(e, list[best], attribute, cased);
     if (largest ? e.less(y, x) : e.less(x, y)) best = i;
   }
   return list[best];
@@ -103,7 +107,8 @@ Value extreme(Evaluator& e, const Value& v, const Arguments& a, bool largest) {
 Value unique(Evaluator& e, const Value& v, const Arguments& a) {
   List out, seen;
   for (const Value& item : e.items(v)) {
-    const Value key = key_of(e, item, argument(a, 1, "attribute"), flag_option(a, 0, "case_sensitive", false));
+    const Value key =
+        key_of(e, item, argument(a, 1, "attribute"), flag_option(a, 0, "case_sensitive", false));
     e.spend(static_cast<std::int64_t>(seen.size()));
     if (std::ranges::any_of(seen, [&](const Value& s) { return s.equals(key); })) continue;
     seen.push_back(key);
@@ -121,15 +126,19 @@ Value groupby(Evaluator& e, const Value& v, const Arguments& a) {
   for (const Value& item : e.items(v)) {
     Value key = follow(e, item, *attribute);
     if (key.is_undefined() && fallback) key = *fallback;
-    const auto same = std::ranges::find_if(found, [&](const auto& g) { return g.first.equals(key); });
-    if (same != found.end()) same->second.push_back(item);
-    else found.emplace_back(std::move(key), List{item});
+    const auto same =
+        std::ranges::find_if(found, [&](const auto& g) { return g.first.equals(key); });
+    if (same != found.end())
+      same->second.push_back(item);
+    else
+      found.emplace_back(std::move(key), List{item});
   }
   std::stable_sort(found.begin(), found.end(), [&](const auto& x, const auto& y) {
     if (x.first.is_undefined() || y.first.is_undefined()) return false;
     return e.less(x.first, y.first);
   });
-  for (auto& [key, list] : found) groups.push_back(Value::tuple({key, Value::list(std::move(list))}));
+  for (auto& [key, list] : found)
+    groups.push_back(Value::tuple({key, Value::list(std::move(list))}));
   return Value::list(std::move(groups));
 }
 
@@ -138,7 +147,8 @@ Value sum(Evaluator& e, const Value& v, const Arguments& a) {
   const Value* start = argument(a, 1, "start");
   Value total = start ? *start : Value::integer(0);
   for (const Value& item : e.items(v))
-    total = e.binary("+", total, attribute && !attribute->is_none() ? follow(e, item, *attribute) : item);
+    total = e.binary("+", total,
+                     attribute && !attribute->is_none() ? follow(e, item, *attribute) : item);
   return total;
 }
 
@@ -168,7 +178,8 @@ Value batch(Evaluator& e, const Value& v, const Arguments& a) {
   List out, line;
   for (const Value& item : e.items(v)) {
     line.push_back(item);
-    if (static_cast<Integer>(line.size()) == size) out.push_back(Value::list(std::exchange(line, {})));
+    if (static_cast<Integer>(line.size()) == size)
+      out.push_back(Value::list(std::exchange(line, {})));
   }
   if (!line.empty()) {
     if (fill && !fill->is_none() && size < 100000)
@@ -201,7 +212,8 @@ Value dictsort(Evaluator& e, const Value& v, const Arguments& a) {
   const bool by_value = text_option(e, a, 1, "by", "key").str() == "value";
   const Value position = Value::integer(by_value ? 1 : 0);
   const Value pairs = e.call(e.attribute(v, "items"), {});
-  return Value::list(sorted(e, *pairs.as_sequence(), &position, flag_option(a, 0, "case_sensitive", false),
+  return Value::list(sorted(e, *pairs.as_sequence(), &position,
+                            flag_option(a, 0, "case_sensitive", false),
                             flag_option(a, 2, "reverse", false)));
 }
 
@@ -210,13 +222,25 @@ Value dictsort(Evaluator& e, const Value& v, const Arguments& a) {
 void add_list_filters(std::map<std::string, Filter>& t) {
   t["list"] = [](Evaluator& e, const Value& v, auto&) { return Value::list(e.items(v)); };
   t["map"] = map;
-  t["select"] = [](Evaluator& e, const Value& v, const Arguments& a) { return choose(e, v, a, false, true); };
-  t["reject"] = [](Evaluator& e, const Value& v, const Arguments& a) { return choose(e, v, a, false, false); };
-  t["selectattr"] = [](Evaluator& e, const Value& v, const Arguments& a) { return choose(e, v, a, true, true); };
-  t["rejectattr"] = [](Evaluator& e, const Value& v, const Arguments& a) { return choose(e, v, a, true, false); };
+  t["select"] = [](Evaluator& e, const Value& v, const Arguments& a) {
+    return choose(e, v, a, false, true);
+  };
+  t["reject"] = [](Evaluator& e, const Value& v, const Arguments& a) {
+    return choose(e, v, a, false, false);
+  };
+  t["selectattr"] = [](Evaluator& e, const Value& v, const Arguments& a) {
+    return choose(e, v, a, true, true);
+  };
+  t["rejectattr"] = [](Evaluator& e, const Value& v, const Arguments& a) {
+    return choose(e, v, a, true, false);
+  };
   t["sort"] = sort;
-  t["min"] = [](Evaluator& e, const Value& v, const Arguments& a) { return extreme(e, v, a, false); };
-  t["max"] = [](Evaluator& e, const Value& v, const Arguments& a) { return extreme(e, v, a, true); };
+  t["min"] = [](Evaluator& e, const Value& v, const Arguments& a) {
+    return extreme(e, v, a, false);
+  };
+  t["max"] = [](Evaluator& e, const Value& v, const Arguments& a) {
+    return extreme(e, v, a, true);
+  };
   t["unique"] = unique;
   t["groupby"] = groupby;
   t["sum"] = sum;

@@ -13,7 +13,9 @@ namespace {
 
 using Method = Value (*)(Evaluator&, const Value&, const Arguments&);
 
-const Text& self(const Value& v) { return *v.as_text(); }
+const Text& self(const Value& v) {
+  return *v.as_text();
+}
 
 const Text& text_argument(Evaluator& e, const Arguments& a, std::size_t i) {
   if (i >= a.positional.size()) e.bad("a method needs {} arguments", i + 1);
@@ -22,7 +24,8 @@ const Text& text_argument(Evaluator& e, const Arguments& a, std::size_t i) {
   return *t;
 }
 
-Integer integer_argument(Evaluator& e, const Arguments& a, std::size_t i, const char* name, Integer fallback) {
+Integer integer_argument(Evaluator& e, const Arguments& a, std::size_t i, const char* name,
+                         Integer fallback) {
   const Value* v = argument(a, i, name);
   if (!v || v->is_none()) return fallback;
   Integer n = 0;
@@ -83,7 +86,8 @@ Value split(Evaluator& e, const Value& v, const Arguments& a, bool from_right) {
   List parts;
   Text rest = t;
   while (static_cast<Integer>(parts.size()) != most) {
-    const std::size_t at = from_right ? rest.str().rfind(separator->str()) : rest.str().find(separator->str());
+    const std::size_t at =
+        from_right ? rest.str().rfind(separator->str()) : rest.str().find(separator->str());
     if (at == std::string::npos) break;
     if (from_right) {
       parts.push_back(Value::text(rest.substr(at + separator->size())));
@@ -130,7 +134,8 @@ Value replace(Evaluator& e, const Value& v, const Arguments& a) {
     if (left != 0) out += to;
     return Value::text(std::move(out));
   }
-  for (std::size_t at; left != 0 && (at = t.str().find(from.str(), begin)) != std::string::npos; --left) {
+  for (std::size_t at; left != 0 && (at = t.str().find(from.str(), begin)) != std::string::npos;
+       --left) {
     out += t.substr(begin, at - begin);
     out += to;
     e.check_size(out.size());
@@ -163,7 +168,8 @@ Value count(Evaluator& e, const Value& v, const Arguments& a) {
 
 Value find(Evaluator& e, const Value& v, const Arguments& a, bool last, bool must) {
   const std::string& part = text_argument(e, a, 0).str();
-  const Integer i = character_index(self(v), last ? self(v).str().rfind(part) : self(v).str().find(part));
+  const Integer i =
+      character_index(self(v), last ? self(v).str().rfind(part) : self(v).str().find(part));
   if (must && i < 0) e.bad("substring not found");
   return Value::integer(i);
 }
@@ -187,7 +193,9 @@ Value all_characters(const Value& v, Predicate good) {
   return Value(!t.empty());
 }
 
-bool is_digit(std::uint32_t c) { return c >= '0' && c <= '9'; }
+bool is_digit(std::uint32_t c) {
+  return c >= '0' && c <= '9';
+}
 
 Value splitlines(const Value& v) {
   const Text& t = self(v);
@@ -251,7 +259,8 @@ Value format(Evaluator& e, const Value& v, const Arguments& a) {
       const Value* value = nullptr;
       if (field.empty()) {
         value = argument(a, automatic++, "");
-      } else if (std::ranges::all_of(field, [](char d) { return d >= '0' && d <= '9'; }) && field.size() < 6) {
+      } else if (std::ranges::all_of(field, [](char d) { return d >= '0' && d <= '9'; }) &&
+                 field.size() < 6) {
         value = argument(a, static_cast<std::size_t>(std::stoi(field)), "");
       } else {
         value = argument(a, SIZE_MAX, field.c_str());
@@ -299,45 +308,71 @@ Value list_find(Evaluator& e, const Value& v, const Arguments& a, bool counting)
 
 const std::map<std::string, Method>& text_methods() {
   static const std::map<std::string, Method> table{
-      {"upper", [](Evaluator&, const Value& v, const Arguments&) { return Value::text(upper(self(v))); }},
-      {"lower", [](Evaluator&, const Value& v, const Arguments&) { return Value::text(lower(self(v))); }},
-      {"title", [](Evaluator&, const Value& v, const Arguments&) { return Value::text(title(self(v))); }},
-      {"capitalize", [](Evaluator&, const Value& v, const Arguments&) { return Value::text(capitalize(self(v))); }},
+      {"upper",
+       [](Evaluator&, const Value& v, const Arguments&) { return Value::text(upper(self(v))); }},
+      {"lower",
+       [](Evaluator&, const Value& v, const Arguments&) { return Value::text(lower(self(v))); }},
+      {"title",
+       [](Evaluator&, const Value& v, const Arguments&) { return Value::text(title(self(v))); }},
+      {"capitalize", [](Evaluator&, const Value& v,
+                        const Arguments&) { return Value::text(capitalize(self(v))); }},
       {"swapcase", [](Evaluator&, const Value& v, const Arguments&) { return swapcase(v); }},
-      {"split", [](Evaluator& e, const Value& v, const Arguments& a) { return split(e, v, a, false); }},
-      {"rsplit", [](Evaluator& e, const Value& v, const Arguments& a) { return split(e, v, a, true); }},
-      {"strip", [](Evaluator& e, const Value& v, const Arguments& a) { return strip_method(e, v, a, true, true); }},
-      {"lstrip", [](Evaluator& e, const Value& v, const Arguments& a) { return strip_method(e, v, a, true, false); }},
-      {"rstrip", [](Evaluator& e, const Value& v, const Arguments& a) { return strip_method(e, v, a, false, true); }},
-      {"startswith", [](Evaluator& e, const Value& v, const Arguments& a) { return affix(e, v, a, true); }},
-      {"endswith", [](Evaluator& e, const Value& v, const Arguments& a) { return affix(e, v, a, false); }},
+      {"split",
+       [](Evaluator& e, const Value& v, const Arguments& a) { return split(e, v, a, false); }},
+      {"rsplit",
+       [](Evaluator& e, const Value& v, const Arguments& a) { return split(e, v, a, true); }},
+      {"strip", [](Evaluator& e, const Value& v,
+                   const Arguments& a) { return strip_method(e, v, a, true, true); }},
+      {"lstrip", [](Evaluator& e, const Value& v,
+                    const Arguments& a) { return strip_method(e, v, a, true, false); }},
+      {"rstrip", [](Evaluator& e, const Value& v,
+                    const Arguments& a) { return strip_method(e, v, a, false, true); }},
+      {"startswith",
+       [](Evaluator& e, const Value& v, const Arguments& a) { return affix(e, v, a, true); }},
+      {"endswith",
+       [](Evaluator& e, const Value& v, const Arguments& a) { return affix(e, v, a, false); }},
       {"replace", replace},
       {"join", join},
       {"count", count},
-      {"find", [](Evaluator& e, const Value& v, const Arguments& a) { return find(e, v, a, false, false); }},
-      {"rfind", [](Evaluator& e, const Value& v, const Arguments& a) { return find(e, v, a, true, false); }},
-      {"index", [](Evaluator& e, const Value& v, const Arguments& a) { return find(e, v, a, false, true); }},
-      {"rindex", [](Evaluator& e, const Value& v, const Arguments& a) { return find(e, v, a, true, true); }},
-      {"partition", [](Evaluator& e, const Value& v, const Arguments& a) { return partition(e, v, a, false); }},
-      {"rpartition", [](Evaluator& e, const Value& v, const Arguments& a) { return partition(e, v, a, true); }},
+      {"find", [](Evaluator& e, const Value& v,
+                  const Arguments& a) { return find(e, v, a, false, false); }},
+      {"rfind",
+       [](Evaluator& e, const Value& v, const Arguments& a) { return find(e, v, a, true, false); }},
+      {"index",
+       [](Evaluator& e, const Value& v, const Arguments& a) { return find(e, v, a, false, true); }},
+      {"rindex",
+       [](Evaluator& e, const Value& v, const Arguments& a) { return find(e, v, a, true, true); }},
+      {"partition",
+       [](Evaluator& e, const Value& v, const Arguments& a) { return partition(e, v, a, false); }},
+      {"rpartition",
+       [](Evaluator& e, const Value& v, const Arguments& a) { return partition(e, v, a, true); }},
       {"splitlines", [](Evaluator&, const Value& v, const Arguments&) { return splitlines(v); }},
-      {"isdigit", [](Evaluator&, const Value& v, const Arguments&) { return all_characters(v, is_digit); }},
-      {"isalpha", [](Evaluator&, const Value& v, const Arguments&) { return all_characters(v, is_letter); }},
-      {"isalnum", [](Evaluator&, const Value& v, const Arguments&) {
+      {"isdigit",
+       [](Evaluator&, const Value& v, const Arguments&) { return all_characters(v, is_digit); }},
+      {"isalpha",
+       [](Evaluator&, const Value& v, const Arguments&) { return all_characters(v, is_letter); }},
+      {"isalnum",
+       [](Evaluator&, const Value& v, const Arguments&) {
          return all_characters(v, [](std::uint32_t c) { return is_letter(c) || is_digit(c); });
        }},
-      {"isspace", [](Evaluator&, const Value& v, const Arguments&) { return all_characters(v, is_space); }},
-      {"isupper", [](Evaluator& e, const Value& v, const Arguments& a) { return Value(e.apply_test("upper", v, a)); }},
-      {"islower", [](Evaluator& e, const Value& v, const Arguments& a) { return Value(e.apply_test("lower", v, a)); }},
+      {"isspace",
+       [](Evaluator&, const Value& v, const Arguments&) { return all_characters(v, is_space); }},
+      {"isupper", [](Evaluator& e, const Value& v,
+                     const Arguments& a) { return Value(e.apply_test("upper", v, a)); }},
+      {"islower", [](Evaluator& e, const Value& v,
+                     const Arguments& a) { return Value(e.apply_test("lower", v, a)); }},
       {"zfill", zfill},
       {"ljust", [](Evaluator& e, const Value& v, const Arguments& a) { return pad(e, v, a, -1); }},
       {"rjust", [](Evaluator& e, const Value& v, const Arguments& a) { return pad(e, v, a, 1); }},
       {"center", [](Evaluator& e, const Value& v, const Arguments& a) { return pad(e, v, a, 0); }},
-      {"removeprefix", [](Evaluator& e, const Value& v, const Arguments& a) {
+      {"removeprefix",
+       [](Evaluator& e, const Value& v, const Arguments& a) {
          const Text& part = text_argument(e, a, 0);
-         return self(v).str().starts_with(part.str()) ? Value::text(self(v).substr(part.size())) : v;
+         return self(v).str().starts_with(part.str()) ? Value::text(self(v).substr(part.size()))
+                                                      : v;
        }},
-      {"removesuffix", [](Evaluator& e, const Value& v, const Arguments& a) {
+      {"removesuffix",
+       [](Evaluator& e, const Value& v, const Arguments& a) {
          const Text& part = text_argument(e, a, 0);
          return self(v).str().ends_with(part.str())
                     ? Value::text(self(v).substr(0, self(v).size() - part.size()))
@@ -358,14 +393,17 @@ const std::map<std::string, Method>& dict_methods() {
 
 const std::map<std::string, Method>& list_methods() {
   static const std::map<std::string, Method> table{
-      {"count", [](Evaluator& e, const Value& v, const Arguments& a) { return list_find(e, v, a, true); }},
-      {"index", [](Evaluator& e, const Value& v, const Arguments& a) { return list_find(e, v, a, false); }}};
+      {"count",
+       [](Evaluator& e, const Value& v, const Arguments& a) { return list_find(e, v, a, true); }},
+      {"index",
+       [](Evaluator& e, const Value& v, const Arguments& a) { return list_find(e, v, a, false); }}};
   return table;
 }
 
 bool changes_its_object(const Value& v, const std::string& name) {
-  static const std::map<std::string, int> of_lists{{"append", 0}, {"clear", 0}, {"extend", 0}, {"insert", 0},
-                                                   {"pop", 0}, {"remove", 0}, {"reverse", 0}, {"sort", 0}},
+  static const std::map<std::string, int> of_lists{{"append", 0},  {"clear", 0}, {"extend", 0},
+                                                   {"insert", 0},  {"pop", 0},   {"remove", 0},
+                                                   {"reverse", 0}, {"sort", 0}},
       of_dicts{{"clear", 0}, {"pop", 0}, {"popitem", 0}, {"setdefault", 0}, {"update", 0}};
   return (v.as_list() && of_lists.contains(name)) || (v.as_dict() && of_dicts.contains(name));
 }
@@ -397,7 +435,9 @@ Value find_method(Evaluator& e, const Value& object, const std::string& name) {
   if (object.as_loop()) return loop_method(object, name);
   if (changes_its_object(object, name))
     e.bad("access to attribute '{}' of '{}' object is unsafe", name, object.type_name());
-  const auto& table = object.as_text() ? text_methods() : object.as_dict() ? dict_methods() : list_methods();
+  const auto& table = object.as_text()   ? text_methods()
+                      : object.as_dict() ? dict_methods()
+                                         : list_methods();
   if (!object.as_text() && !object.as_dict() && !object.as_sequence()) return {};
   const auto it = table.find(name);
   if (it == table.end()) return {};

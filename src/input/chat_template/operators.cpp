@@ -141,9 +141,12 @@ Integer floor_div(Integer a, Integer b) {
 Value integer_result(const Evaluator& e, const std::string& op, Integer a, Integer b) {
   Integer r = 0;
   bool overflow = false;
-  if (op == "+") overflow = __builtin_add_overflow(a, b, &r);
-  else if (op == "-") overflow = __builtin_sub_overflow(a, b, &r);
-  else if (op == "*") overflow = __builtin_mul_overflow(a, b, &r);
+  if (op == "+")
+    overflow = __builtin_add_overflow(a, b, &r);
+  else if (op == "-")
+    overflow = __builtin_sub_overflow(a, b, &r);
+  else if (op == "*")
+    overflow = __builtin_mul_overflow(a, b, &r);
   else if (op == "//" || op == "%") {
     if (b == 0) e.bad("division by zero");
     r = op == "//" ? floor_div(a, b) : a - floor_div(a, b) * b;
@@ -203,7 +206,8 @@ Value Evaluator::binary(const std::string& op, const Value& a, const Value& b) {
     const Value& repeated = b.to_integer(j) ? a : b;
     const Integer count = std::max<Integer>(j, 0);
     if (const Text* t = repeated.as_text()) {
-      if (count > 0 && static_cast<Integer>(t->size()) > static_cast<Integer>(limits_.max_bytes) / count)
+      if (count > 0 &&
+          static_cast<Integer>(t->size()) > static_cast<Integer>(limits_.max_bytes) / count)
         bad("a string of more than {} bytes", limits_.max_bytes);
       Text out;
       for (Integer k = 0; k < count && !t->empty(); ++k) out += *t;
@@ -212,7 +216,8 @@ Value Evaluator::binary(const std::string& op, const Value& a, const Value& b) {
     if (const List* l = repeated.as_list()) {
       if (count > 0 && static_cast<Integer>(l->size()) > kMaxItems / count) bad("a list too long");
       List all;
-      for (Integer k = 0; k < count && !l->empty(); ++k) all.insert(all.end(), l->begin(), l->end());
+      for (Integer k = 0; k < count && !l->empty(); ++k)
+        all.insert(all.end(), l->begin(), l->end());
       spend(static_cast<std::int64_t>(all.size()));
       return Value::list(std::move(all));
     }

@@ -35,7 +35,9 @@ class Parser {
     return tokens_[std::min(at_ + ahead, tokens_.size() - 1)];
   }
   Token next() { return at_ + 1 < tokens_.size() ? tokens_[at_++] : tokens_.back(); }
-  bool is_op(std::string_view op) const { return peek().kind == TokenKind::op && peek().text == op; }
+  bool is_op(std::string_view op) const {
+    return peek().kind == TokenKind::op && peek().text == op;
+  }
   bool is_name(std::string_view name) const {
     return peek().kind == TokenKind::name && peek().text == name;
   }
@@ -43,11 +45,16 @@ class Parser {
   bool skip_name(std::string_view name) { return is_name(name) ? (next(), true) : false; }
   static std::string describe(const Token& t) {
     switch (t.kind) {
-      case TokenKind::block_end: return "end of statement block";
-      case TokenKind::variable_end: return "end of print statement";
-      case TokenKind::end: return "end of template";
-      case TokenKind::data: return "text";
-      default: return t.text;
+      case TokenKind::block_end:
+        return "end of statement block";
+      case TokenKind::variable_end:
+        return "end of print statement";
+      case TokenKind::end:
+        return "end of template";
+      case TokenKind::data:
+        return "text";
+      default:
+        return t.text;
     }
   }
   void expect_op(std::string_view op) {
@@ -61,7 +68,8 @@ class Parser {
     if (!skip_name(name)) bad("expected `{}`, found `{}`", name, describe(peek()));
   }
   void expect_block_end() {
-    if (peek().kind != TokenKind::block_end) bad("expected the end of the tag, found `{}`", describe(peek()));
+    if (peek().kind != TokenKind::block_end)
+      bad("expected the end of the tag, found `{}`", describe(peek()));
     next();
   }
 
@@ -75,7 +83,8 @@ class Parser {
 
   // -- statements ----------------------------------------------------------------------------
 
-  // Up to a tag with one of the names (which stays unread), or the template's end if there are none.
+  // Up to a tag with one of the names (which stays unread), or the template's end if there are
+  // none.
   Block statements(std::initializer_list<std::string_view> ends) {
     const Depth depth(*this);
     Block block;
@@ -356,8 +365,7 @@ class Parser {
 
   ExpressionPtr or_expression() {
     ExpressionPtr left = and_expression();
-    while (skip_name("or"))
-      left = node(ExpressionKind::or_, "", std::move(left), and_expression());
+    while (skip_name("or")) left = node(ExpressionKind::or_, "", std::move(left), and_expression());
     return left;
   }
 
@@ -436,9 +444,12 @@ class Parser {
   ExpressionPtr unary(bool with_filters) {
     const Depth depth(*this);
     ExpressionPtr e;
-    if (skip_op("-")) e = node(ExpressionKind::negate, "", unary(false));
-    else if (skip_op("+")) e = node(ExpressionKind::plus, "", unary(false));
-    else e = primary();
+    if (skip_op("-"))
+      e = node(ExpressionKind::negate, "", unary(false));
+    else if (skip_op("+"))
+      e = node(ExpressionKind::plus, "", unary(false));
+    else
+      e = primary();
     e = postfix(std::move(e));
     return with_filters ? filters_and_tests(std::move(e)) : std::move(e);
   }
@@ -478,7 +489,8 @@ class Parser {
         if (t.text == "[") return list();
         if (t.text == "{") return dict();
         break;
-      default: break;
+      default:
+        break;
     }
     bad("expected an expression, found `{}`", describe(t));
   }
@@ -624,8 +636,8 @@ class Parser {
                       !is_name("in");
     if (is_op("("))
       arguments(*e);
-    else if (word || k == TokenKind::string || k == TokenKind::integer || k == TokenKind::floating ||
-             is_op("[") || is_op("{"))
+    else if (word || k == TokenKind::string || k == TokenKind::integer ||
+             k == TokenKind::floating || is_op("[") || is_op("{"))
       e->operands.push_back(postfix(primary()));
     return negated ? node(ExpressionKind::not_, "", std::move(e)) : std::move(e);
   }

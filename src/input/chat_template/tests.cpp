@@ -11,7 +11,9 @@ namespace {
 
 using Test = std::function<bool(Evaluator&, const Value&, const Arguments&)>;
 
-bool is_integer(const Value& v) { return v.get<Integer>() != nullptr; }
+bool is_integer(const Value& v) {
+  return v.get<Integer>() != nullptr;
+}
 
 Integer whole(Evaluator& e, const Value& v) {
   Integer i = 0;
@@ -63,14 +65,27 @@ const std::map<std::string, Test>& tests() {
     };
     t["escaped"] = [](auto&, auto&, auto&) { return false; };
     t["in"] = [](auto& e, auto& v, auto& a) { return e.contains(only(e, a), v); };
-    t["filter"] = [](auto&, auto& v, auto&) { return v.as_text() && filter_exists(v.as_text()->str()); };
-    t["test"] = [](auto&, auto& v, auto&) { return v.as_text() && test_exists(v.as_text()->str()); };
-    for (const auto& [name, op] :
-         std::map<std::string, std::string>{{"eq", "=="}, {"equalto", "=="}, {"==", "=="},
-                                            {"ne", "!="}, {"!=", "!="}, {"lt", "<"},
-                                            {"lessthan", "<"}, {"<", "<"}, {"le", "<="},
-                                            {"<=", "<="}, {"gt", ">"}, {"greaterthan", ">"},
-                                            {">", ">"}, {"ge", ">="}, {">=", ">="}})
+    t["filter"] = [](auto&, auto& v, auto&) {
+      return v.as_text() && filter_exists(v.as_text()->str());
+    };
+    t["test"] = [](auto&, auto& v, auto&) {
+      return v.as_text() && test_exists(v.as_text()->str());
+    };
+    for (const auto& [name, op] : std::map<std::string, std::string>{{"eq", "=="},
+                                                                     {"equalto", "=="},
+                                                                     {"==", "=="},
+                                                                     {"ne", "!="},
+                                                                     {"!=", "!="},
+                                                                     {"lt", "<"},
+                                                                     {"lessthan", "<"},
+                                                                     {"<", "<"},
+                                                                     {"le", "<="},
+                                                                     {"<=", "<="},
+                                                                     {"gt", ">"},
+                                                                     {"greaterthan", ">"},
+                                                                     {">", ">"},
+                                                                     {"ge", ">="},
+                                                                     {">=", ">="}})
       t[name] = [op = op](auto& e, auto& v, auto& a) { return e.compare(op, v, only(e, a)); };
     return t;
   }();
@@ -79,9 +94,12 @@ const std::map<std::string, Test>& tests() {
 
 }  // namespace
 
-bool test_exists(const std::string& name) { return tests().contains(name); }
+bool test_exists(const std::string& name) {
+  return tests().contains(name);
+}
 
-bool Evaluator::apply_test(const std::string& name, const Value& input, const Arguments& arguments) {
+bool Evaluator::apply_test(const std::string& name, const Value& input,
+                           const Arguments& arguments) {
   spend(1);
   const auto it = tests().find(name);
   if (it == tests().end()) bad("no test named '{}'", name);

@@ -54,8 +54,10 @@ bool is_letter(std::uint32_t c) {
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
     case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: return true;
-    default: return false;
+    case UTF8PROC_CATEGORY_LO:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -127,7 +129,11 @@ Text lower(const Text& text) {
   return out;
 }
 
-Text title(const Text& text) { return cased(text, true); }
-Text capitalize(const Text& text) { return cased(text, false); }
+Text title(const Text& text) {
+  return cased(text, true);
+}
+Text capitalize(const Text& text) {
+  return cased(text, false);
+}
 
 }  // namespace octet::chat_template

@@ -12,18 +12,25 @@ std::string format_integer(Integer i) {
   const bool negative = i < 0;
   // The magnitude as unsigned: the smallest number has no positive twin.
   auto u = negative ? -static_cast<unsigned __int128>(i) : static_cast<unsigned __int128>(i);
-  for (; u > 0; u /= 10) digits.insert(digits.begin(), static_cast<char>('0' + static_cast<int>(u % 10)));
+  for (; u > 0; u /= 10)
+    digits.insert(digits.begin(), static_cast<char>('0' + static_cast<int>(u % 10)));
   return negative ? "-" + digits : digits;
 }
 
 Value Value::from_json(const json::value& v) {
   switch (v.kind()) {
-    case json::kind::null: return Value(None{});
-    case json::kind::bool_: return Value(v.get_bool());
-    case json::kind::int64: return integer(v.get_int64());
-    case json::kind::uint64: return integer(static_cast<Integer>(v.get_uint64()));
-    case json::kind::double_: return Value(v.get_double());
-    case json::kind::string: return text(Text(std::string_view(v.get_string()), true));
+    case json::kind::null:
+      return Value(None{});
+    case json::kind::bool_:
+      return Value(v.get_bool());
+    case json::kind::int64:
+      return integer(v.get_int64());
+    case json::kind::uint64:
+      return integer(static_cast<Integer>(v.get_uint64()));
+    case json::kind::double_:
+      return Value(v.get_double());
+    case json::kind::string:
+      return text(Text(std::string_view(v.get_string()), true));
     case json::kind::array: {
       List l;
       for (const auto& item : v.get_array()) l.push_back(from_json(item));
@@ -113,18 +120,23 @@ namespace {
 
 // Python's repr of a string: the quote that needs no escape, controls escaped.
 Text quoted(const Text& t) {
-  const bool single = t.str().find('\'') == std::string::npos || t.str().find('"') != std::string::npos;
+  const bool single =
+      t.str().find('\'') == std::string::npos || t.str().find('"') != std::string::npos;
   const char quote = single ? '\'' : '"';
   Text out(std::string_view(&quote, 1));
   for (const Text& c : t.characters()) {
     const char first = c.str()[0];
     if (first == quote || first == '\\')
       out += Text("\\") + c;
-    else if (first == '\n') out += "\\n";
-    else if (first == '\r') out += "\\r";
-    else if (first == '\t') out += "\\t";
+    else if (first == '\n')
+      out += "\\n";
+    else if (first == '\r')
+      out += "\\r";
+    else if (first == '\t')
+      out += "\\t";
     else if (static_cast<unsigned char>(first) < 0x20 || first == 0x7f)
-      out += Text(fmt::format("\\x{:02x}", static_cast<unsigned>(static_cast<unsigned char>(first))));
+      out +=
+          Text(fmt::format("\\x{:02x}", static_cast<unsigned>(static_cast<unsigned char>(first))));
     else
       out += c;
   }

@@ -70,7 +70,9 @@ class Value {
   static Value from_json(const json::value& v);
 
   template <typename T>
-  const T* get() const { return std::get_if<T>(&v_); }
+  const T* get() const {
+    return std::get_if<T>(&v_);
+  }
   bool is_undefined() const { return get<Undefined>() != nullptr; }
   bool is_none() const { return get<None>() != nullptr; }
   bool is_bool() const { return get<bool>() != nullptr; }

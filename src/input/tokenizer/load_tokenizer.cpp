@@ -104,7 +104,8 @@ class TokenizerLoader {
         bad("{}", e.what());
       }
     } else if (type == "ByteLevel") {
-      if (is_true(o, "add_prefix_space") || is_true(o, "use_regex")) unsupported("pre_tokenizer", v);
+      if (is_true(o, "add_prefix_space") || is_true(o, "use_regex"))
+        unsupported("pre_tokenizer", v);
     } else {
       unsupported("pre_tokenizer", v);
     }
@@ -190,7 +191,8 @@ class TokenizerLoader {
     std::int32_t number = 0;
     if (key) {
       const auto [end, error] = std::from_chars(key->data(), key->data() + key->size(), number);
-      if (error != std::errc{} || end != key->data() + key->size() || number < 0 || number >= 1 << 24)
+      if (error != std::errc{} || end != key->data() + key->size() || number < 0 ||
+          number >= 1 << 24)
         bad("added_tokens_decoder: `{}` is no token id", *key);
     } else {
       number = id(member(o, "id"), text);

@@ -25,9 +25,9 @@ PreTokenizer::PreTokenizer(const std::string& pattern) : code_(std::make_unique<
   const std::string explicit_pattern = with_explicit_classes(pattern);
   int error = 0;
   PCRE2_SIZE at = 0;
-  code_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(explicit_pattern.data()),
-                              explicit_pattern.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK,
-                              &error, &at, nullptr);
+  code_->code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(explicit_pattern.data()), explicit_pattern.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &error, &at, nullptr);
   if (!code_->code)
     fail(ErrorCode::bad_data, "the pre-tokenizer's expression doesn't compile: {}: {}",
          message(error), pattern);

@@ -11,6 +11,8 @@ std::string StreamDecoder::push(std::int32_t id) {
   return ends_inside_character(pending_) ? std::string() : flush();
 }
 
-std::string StreamDecoder::flush() { return to_valid_utf8(std::exchange(pending_, {})); }
+std::string StreamDecoder::flush() {
+  return to_valid_utf8(std::exchange(pending_, {}));
+}
 
 }  // namespace octet::tokenizer

@@ -23,8 +23,7 @@ std::optional<std::string> bytes_of_token(std::string_view token) {
   static const auto reverse = [] {
     std::array<std::int16_t, 512> t;
     t.fill(-1);
-    for (std::size_t b = 0; b < 256; ++b)
-      t[byte_characters()[b]] = static_cast<std::int16_t>(b);
+    for (std::size_t b = 0; b < 256; ++b) t[byte_characters()[b]] = static_cast<std::int16_t>(b);
     return t;
   }();
   std::string bytes;

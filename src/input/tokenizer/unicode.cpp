@@ -1,13 +1,12 @@
 #include "input/tokenizer/unicode.h"
 
+#include <fmt/format.h>
 #include <utf8proc.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <span>
-
-#include <fmt/format.h>
 
 #include "runtime/base/error.h"
 
@@ -40,10 +39,14 @@ Scan scan_sequence(std::string_view s, std::size_t at) {
   std::size_t need = 0;
   // The second byte's range keeps out overlong forms, surrogates and what lies above U+10FFFF.
   unsigned char low = 0x80, high = 0xbf;
-  if (lead >= 0xc2 && lead <= 0xdf) need = 2;
-  else if (lead >= 0xe0 && lead <= 0xef) need = 3;
-  else if (lead >= 0xf0 && lead <= 0xf4) need = 4;
-  else return {1, Sequence::invalid};
+  if (lead >= 0xc2 && lead <= 0xdf)
+    need = 2;
+  else if (lead >= 0xe0 && lead <= 0xef)
+    need = 3;
+  else if (lead >= 0xf0 && lead <= 0xf4)
+    need = 4;
+  else
+    return {1, Sequence::invalid};
   if (lead == 0xe0) low = 0xa0;
   if (lead == 0xed) high = 0x9f;
   if (lead == 0xf0) low = 0x90;
@@ -64,10 +67,10 @@ std::string ranges_text(std::span<const CodeRange> ranges) {
 
 std::string utf8proc_nfc(std::string_view text) {
   utf8proc_uint8_t* result = nullptr;
-  const auto length = utf8proc_map(
-      reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-      static_cast<utf8proc_ssize_t>(text.size()), &result,
-      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const auto length =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                   static_cast<utf8proc_ssize_t>(text.size()), &result,
+                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, std::free);
   OCTET_CHECK(length >= 0, "normalization: {}", utf8proc_errmsg(length));
   return {reinterpret_cast<const char*>(result), static_cast<std::size_t>(length)};

@@ -53,8 +53,8 @@ namespace detail {
 
 /// An invariant of ours; on in every build. A failure is our bug (ErrorCode::internal), never the
 /// user's: user input is validated with fail() before it can reach a check.
-#define OCTET_CHECK(condition, ...)                                                  \
-  do {                                                                               \
-    if (!(condition)) [[unlikely]]                                                   \
+#define OCTET_CHECK(condition, ...)                                                            \
+  do {                                                                                         \
+    if (!(condition)) [[unlikely]]                                                             \
       ::octet::detail::check_failed(#condition, __FILE__, __LINE__, fmt::format(__VA_ARGS__)); \
   } while (false)

@@ -58,13 +58,27 @@ void write_string(std::string& out, std::string_view text) {
   out += '"';
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20)
           out += fmt::format("\\u{:04x}", static_cast<unsigned>(static_cast<unsigned char>(c)));
@@ -91,17 +105,27 @@ struct Writer {
 
   void write(const json::value& v, int depth) {
     switch (v.kind()) {
-      case json::kind::null: out += "null"; break;
-      case json::kind::bool_: out += v.get_bool() ? "true" : "false"; break;
-      case json::kind::int64: out += fmt::format("{}", v.get_int64()); break;
-      case json::kind::uint64: out += fmt::format("{}", v.get_uint64()); break;
+      case json::kind::null:
+        out += "null";
+        break;
+      case json::kind::bool_:
+        out += v.get_bool() ? "true" : "false";
+        break;
+      case json::kind::int64:
+        out += fmt::format("{}", v.get_int64());
+        break;
+      case json::kind::uint64:
+        out += fmt::format("{}", v.get_uint64());
+        break;
       case json::kind::double_: {
         const double d = v.get_double();
         // JSON has no NaN; a null is what a reader can still parse.
         out += std::isfinite(d) ? format_double(d) : "null";
         break;
       }
-      case json::kind::string: write_string(out, v.get_string()); break;
+      case json::kind::string:
+        write_string(out, v.get_string());
+        break;
       case json::kind::array: {
         const auto& a = v.get_array();
         out += '[';

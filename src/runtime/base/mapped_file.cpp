@@ -39,7 +39,7 @@ Descriptor open_regular(const std::filesystem::path& path, struct stat& info) {
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  struct stat info {};
+  struct stat info{};
   const Descriptor d = open_regular(path, info);
   size_ = static_cast<std::size_t>(info.st_size);
   if (size_ == 0) return;  // mmap refuses length 0; an empty span says it all
@@ -54,7 +54,9 @@ MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
+MappedFile::MappedFile(MappedFile&& other) noexcept {
+  *this = std::move(other);
+}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
@@ -72,14 +74,15 @@ void MappedFile::release(std::span<const std::byte> range) const {
 }
 
 std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) {
-  struct stat info {};
+  struct stat info{};
   const Descriptor d = open_regular(path, info);
   std::string text;
   char buffer[1 << 16];
   for (;;) {
     const ssize_t n = ::read(d.fd, buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail(ErrorCode::unavailable, "can't read {}: {}", path.string(), std::strerror(errno));
+    if (n < 0)
+      fail(ErrorCode::unavailable, "can't read {}: {}", path.string(), std::strerror(errno));
     if (n == 0) return text;
     if (text.size() + static_cast<std::size_t>(n) > max_bytes)
       fail(ErrorCode::bad_data, "{} is larger than the {} bytes that such a file may have",

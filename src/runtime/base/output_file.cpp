@@ -41,7 +41,9 @@ void OutputFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void OutputFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+void OutputFile::write(std::string_view text) {
+  write(std::as_bytes(std::span(text)));
+}
 
 void OutputFile::commit() {
   OCTET_CHECK(fd_ >= 0, "{} committed twice", path_.string());

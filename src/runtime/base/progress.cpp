@@ -24,7 +24,9 @@ Progress::Progress(std::string title, std::int64_t total, std::string unit, bool
   draw(false);
 }
 
-Progress::~Progress() { finish(); }
+Progress::~Progress() {
+  finish();
+}
 
 void Progress::update(std::int64_t done, std::string_view doing) {
   if (finished_) return;

@@ -58,7 +58,7 @@ std::size_t total_memory_bytes() {
 }
 
 std::size_t peak_rss_bytes() {
-  struct rusage usage {};
+  struct rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
   return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
 }
@@ -75,14 +75,16 @@ std::string cpu_name() {
 }
 
 void install_interrupt_handler() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_signal;
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
 }
 
-bool interrupted() { return interrupt_seen.load(std::memory_order_relaxed); }
+bool interrupted() {
+  return interrupt_seen.load(std::memory_order_relaxed);
+}
 
 void check_interrupt() {
   if (interrupted()) throw Error(ErrorCode::interrupted, "interrupted");

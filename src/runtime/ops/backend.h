@@ -75,7 +75,8 @@ struct StateCacheShape {
   }
 };
 
-/// Recurrent states S [value head, key dim, value dim] and convolution histories, float32, in slots.
+/// Recurrent states S [value head, key dim, value dim] and convolution histories, float32, in
+/// slots.
 class StateCache {
  public:
   virtual ~StateCache() = default;
@@ -110,10 +111,10 @@ struct AttentionShape {
 
 /// Operands of the gated delta rule of one layer.
 struct DeltaRuleInputs {
-  TensorView mixed;   ///< [rows, conv_dim] q | k | v after convolution and SiLU
-  Columns b, a;       ///< [rows, value_heads] outputs of in_proj_b and in_proj_a
-  TensorView A_log;   ///< [value_heads] f32
-  TensorView dt_bias; ///< [value_heads] f32
+  TensorView mixed;    ///< [rows, conv_dim] q | k | v after convolution and SiLU
+  Columns b, a;        ///< [rows, value_heads] outputs of in_proj_b and in_proj_a
+  TensorView A_log;    ///< [value_heads] f32
+  TensorView dt_bias;  ///< [value_heads] f32
 };
 
 enum class GateActivation { silu, sigmoid };
@@ -155,9 +156,10 @@ class Backend {
   /// query | gate, then all keys, then all values. Writes normed and rotated queries to
   /// query [rows, heads * head_dim] and appends keys and values to the cache at token index
   /// past + i. cos_sin [rows, 2, rotary_dim / 2] f32. docs/model.md §3.5-3.6.
-  virtual void attention_inputs(const AttentionShape& shape, TensorView projected, TensorView q_norm,
-                                TensorView k_norm, TensorView cos_sin, const RaggedBatch& batch,
-                                KvCache& cache, std::int64_t layer, TensorView query) = 0;
+  virtual void attention_inputs(const AttentionShape& shape, TensorView projected,
+                                TensorView q_norm, TensorView k_norm, TensorView cos_sin,
+                                const RaggedBatch& batch, KvCache& cache, std::int64_t layer,
+                                TensorView query) = 0;
   /// out = softmax(q k^T / sqrt(head_dim), causal) v * sigmoid(gate); the gates are read from
   /// projected. out [rows, heads * head_dim].
   virtual void attention(const AttentionShape& shape, TensorView query, TensorView projected,

@@ -59,9 +59,10 @@ std::vector<float> dequantize(const LinearPart& part, Range out, Range in) {
         continue;
       }
       const QuantizedWeight& q = part.codes;
-      const auto group = q.group_index.empty()
-                             ? k / q.group_size
-                             : static_cast<std::int64_t>(q.group_index[static_cast<std::size_t>(k)]);
+      const auto group =
+          q.group_index.empty()
+              ? k / q.group_size
+              : static_cast<std::int64_t>(q.group_index[static_cast<std::size_t>(k)]);
       const auto at = static_cast<std::size_t>(group * n_all + n);
       const int code = static_cast<int>(q.codes[(k / 4 * n_all + n) * 4 + k % 4]);
       const int zero = q.zeros.empty() ? 128 : q.zeros[at];

@@ -16,10 +16,10 @@ inline constexpr std::int64_t kMaxDraftRows = 16;
 /// Consecutive rows of one sequence within a step: a chunk of a prompt, one decoded token, or a
 /// draft to be verified.
 struct Segment {
-  std::int64_t row_begin = 0;  ///< first row in the step's tensors
-  std::int64_t num_rows = 0;   ///< at least 1
-  std::int64_t past = 0;       ///< tokens of the sequence before the first row (its token index)
-  std::int32_t state_slot = 0; ///< slot of the recurrent and convolution states
+  std::int64_t row_begin = 0;   ///< first row in the step's tensors
+  std::int64_t num_rows = 0;    ///< at least 1
+  std::int64_t past = 0;        ///< tokens of the sequence before the first row (its token index)
+  std::int32_t state_slot = 0;  ///< slot of the recurrent and convolution states
   /// Rows that an earlier draft step held back and that were accepted since: the states take them
   /// in before the first row of this step.
   std::int32_t accepted_rows = 0;

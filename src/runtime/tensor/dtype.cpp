@@ -1,10 +1,10 @@
 #include "runtime/tensor/dtype.h"
 
-#include <array>
-#include <cmath>
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+
+#include <array>
+#include <cmath>
 
 namespace octet {
 
@@ -32,8 +32,12 @@ constexpr std::array<Entry, 15> kTypes{{{DType::f32, "F32", 4},
                                         {DType::f8_e5m2, "F8_E5M2", 1}}};
 }  // namespace
 
-std::size_t dtype_bytes(DType type) { return kTypes[static_cast<std::size_t>(type)].bytes; }
-std::string_view to_string(DType type) { return kTypes[static_cast<std::size_t>(type)].name; }
+std::size_t dtype_bytes(DType type) {
+  return kTypes[static_cast<std::size_t>(type)].bytes;
+}
+std::string_view to_string(DType type) {
+  return kTypes[static_cast<std::size_t>(type)].name;
+}
 
 std::optional<DType> parse_dtype(std::string_view name) {
   for (const auto& e : kTypes)
@@ -47,7 +51,9 @@ std::int64_t num_elements(const Shape& shape) {
   return n;
 }
 
-std::string to_string(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string to_string(const Shape& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 float f16_to_float(std::uint16_t bits) {
   const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;

@@ -11,7 +11,23 @@
 
 namespace octet {
 
-enum class DType { f32, f16, bf16, i32, i64, u8, i8, i16, u16, u32, u64, f64, boolean, f8_e4m3, f8_e5m2 };
+enum class DType {
+  f32,
+  f16,
+  bf16,
+  i32,
+  i64,
+  u8,
+  i8,
+  i16,
+  u16,
+  u32,
+  u64,
+  f64,
+  boolean,
+  f8_e4m3,
+  f8_e5m2
+};
 
 /// Bytes of one element.
 std::size_t dtype_bytes(DType type);

@@ -18,8 +18,8 @@ TensorView TensorView::rows(std::int64_t begin, std::int64_t count) const {
   Shape shape = shape_;
   shape[0] = count;
   const std::int64_t row = shape_[0] ? size() / shape_[0] : 0;
-  auto* data = static_cast<std::byte*>(data_) +
-               static_cast<std::size_t>(begin * row) * dtype_bytes(type_);
+  auto* data =
+      static_cast<std::byte*>(data_) + static_cast<std::size_t>(begin * row) * dtype_bytes(type_);
   return {data, type_, std::move(shape), device_};
 }
 
@@ -68,8 +68,7 @@ void* allocate_host(std::size_t bytes) {
 }  // namespace
 
 Tensor make_host_tensor(DType type, Shape shape) {
-  const std::size_t bytes =
-      static_cast<std::size_t>(num_elements(shape)) * dtype_bytes(type);
+  const std::size_t bytes = static_cast<std::size_t>(num_elements(shape)) * dtype_bytes(type);
   void* data = allocate_host(bytes);
   if (!data)
     fail(ErrorCode::out_of_memory, "can't allocate {} bytes for a tensor {} {}", bytes,

@@ -7,7 +7,8 @@
 namespace octet::chat_template {
 namespace {
 
-std::string render(const std::string& source, const json::object& context = {}, const Limits& limits = {}) {
+std::string render(const std::string& source, const json::object& context = {},
+                   const Limits& limits = {}) {
   return Template::parse(source, "t").render(context, limits);
 }
 
@@ -16,7 +17,8 @@ TEST(Jinja, EqualsTheReferenceOnEveryLine) {
   for (const json::value& line : test::read_json_lines(test::golden("jinja_cases.jsonl"))) {
     const auto& o = line.as_object();
     const std::string source(o.at("template").as_string());
-    const json::object context = o.at("context").is_object() ? o.at("context").as_object() : json::object();
+    const json::object context =
+        o.at("context").is_object() ? o.at("context").as_object() : json::object();
     ++lines;
     if (!o.contains("error")) {
       try {
@@ -28,7 +30,8 @@ TEST(Jinja, EqualsTheReferenceOnEveryLine) {
     }
     try {
       const std::string out = render(source, context);
-      ADD_FAILURE() << source << " rendered as " << out << ", expected " << o.at("error").as_string();
+      ADD_FAILURE() << source << " rendered as " << out << ", expected "
+                    << o.at("error").as_string();
     } catch (const TemplateRaised& e) {
       EXPECT_EQ(o.at("error_type").as_string(), "TemplateError");
       EXPECT_EQ(e.message(), std::string(o.at("error").as_string()));
@@ -44,7 +47,8 @@ TEST(ChatTemplate, EqualsTheReferenceOnEveryLine) {
   int lines = 0;
   for (const json::value& line : test::read_json_lines(test::golden("chat_template.jsonl"))) {
     const auto& o = line.as_object();
-    const json::object kwargs = o.at("kwargs").is_object() ? o.at("kwargs").as_object() : json::object();
+    const json::object kwargs =
+        o.at("kwargs").is_object() ? o.at("kwargs").as_object() : json::object();
     ++lines;
     try {
       const std::string out = tiny.render(o.at("messages"), o.at("tools"), kwargs);
@@ -53,7 +57,8 @@ TEST(ChatTemplate, EqualsTheReferenceOnEveryLine) {
       else
         ADD_FAILURE() << "line " << lines << " rendered, expected " << o.at("error").as_string();
       std::string joined;
-      for (const Span& s : tiny.render_marked(o.at("messages"), o.at("tools"), kwargs)) joined += s.text;
+      for (const Span& s : tiny.render_marked(o.at("messages"), o.at("tools"), kwargs))
+        joined += s.text;
       EXPECT_EQ(joined, out);
     } catch (const TemplateRaised& e) {
       ASSERT_TRUE(o.contains("error")) << lines << ": " << e.what();
@@ -99,7 +104,8 @@ TEST(Jinja, MarksSurviveOperations) {
 TEST(ChatTemplate, ArgumentsAsText) {
   const json::value messages = parse_json(
       R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{\"a\": 1}"}},
-          {"function": {"name": "g", "arguments": "no json"}}]}])", "messages");
+          {"function": {"name": "g", "arguments": "no json"}}]}])",
+      "messages");
   const json::value parsed = with_parsed_arguments(messages);
   const auto& calls = parsed.at(0).at("tool_calls").as_array();
   EXPECT_EQ(calls[0].at("function").at("arguments"), json::value({{"a", 1}}));
@@ -126,7 +132,8 @@ TEST(Jinja, HostileTemplatesEnd) {
        {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
         "{{ 'a' * 1000000000000 }}", "{{ [1] * 1000000000 }}", "{{ range(1000000000000) }}",
-        "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s "
+        "%}{% endfor %}",
         "{{ 10 ** 1000000 }}", "{{ 170141183460469231731687303715884105727 * 2 }}",
         "{{ 'x'.ljust(10000000000) }}", "{{ 'x' | indent(5) | center(100000000) }}",
         "{{ 'ab' | replace('', 'y' * 90000) }}", "{{ 99999999999999999999999999 }}"})

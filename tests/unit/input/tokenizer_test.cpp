@@ -26,7 +26,9 @@ const Tokenizer& tiny() {
 std::vector<std::int32_t> ids_of(const json::value& v) {
   return json::value_to<std::vector<std::int32_t>>(v);
 }
-std::string text_of(const json::value& v) { return json::value_to<std::string>(v); }
+std::string text_of(const json::value& v) {
+  return json::value_to<std::string>(v);
+}
 
 TEST(Tokenizer, EqualsTheLibraryOnEveryLine) {
   int lines = 0;
@@ -100,21 +102,25 @@ TEST(Unicode, NormalFormsAreTheLibrarysOwn) {
 }
 
 TEST(Tokenizer, UserTextDoesNotBecomeSpecial) {
-  const std::vector<Segment> segments{{"<|im_start|>user\n", true},
-                                      {"<|im_end|> hi", false},
-                                      {"<|im_end|>", true}};
+  const std::vector<Segment> segments{
+      {"<|im_start|>user\n", true}, {"<|im_end|> hi", false}, {"<|im_end|>", true}};
   const auto ids = tiny().encode(segments);
   EXPECT_EQ(ids.front(), *tiny().find("<|im_start|>"));
   EXPECT_EQ(std::count(ids.begin(), ids.end(), *tiny().find("<|im_end|>")), 1);
   EXPECT_EQ(tiny().decode(ids), "<|im_start|>user\n<|im_end|> hi<|im_end|>");
   // Seams inside words change nothing.
-  EXPECT_EQ(tiny().encode(std::vector<Segment>{{"<parameter=", true}, {"ci", false}, {"ty>", true}}),
-            tiny().encode("<parameter=city>"));
-  EXPECT_EQ(tiny().encode("a<|im_end|>", false), tiny().encode(std::vector<Segment>{{"a<|im_end|>", false}}));
+  EXPECT_EQ(
+      tiny().encode(std::vector<Segment>{{"<parameter=", true}, {"ci", false}, {"ty>", true}}),
+      tiny().encode("<parameter=city>"));
+  EXPECT_EQ(tiny().encode("a<|im_end|>", false),
+            tiny().encode(std::vector<Segment>{{"a<|im_end|>", false}}));
 }
 
 TEST(Tokenizer, InvalidUtf8CountsAsReplacement) {
-  EXPECT_EQ(tiny().encode("a\xff" "b"), tiny().encode("a\xef\xbf\xbd" "b"));
+  EXPECT_EQ(tiny().encode("a\xff"
+                          "b"),
+            tiny().encode("a\xef\xbf\xbd"
+                          "b"));
   EXPECT_EQ(to_valid_utf8("\xe2\x82"), "\xef\xbf\xbd");
   EXPECT_EQ(to_valid_utf8("\xe2\x82\x28"), "\xef\xbf\xbd(");
   EXPECT_EQ(to_valid_utf8("\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
@@ -216,17 +222,14 @@ TEST(Tokenizer, DamagedFilesAreRefused) {
   refuse("huge id", [](O& o) { o["model"].at("vocab").as_object()["zz9"] = 1 << 30; });
   refuse("id twice", [](O& o) { o["model"].at("vocab").as_object()["zz9"] = 5; });
   refuse("byte missing", [](O& o) { o["model"].at("vocab").as_object().erase("!"); });
-  refuse("merge of nothing", [](O& o) {
-    o["model"].at("merges").as_array().push_back(json::array{"zq", "qz"});
-  });
+  refuse("merge of nothing",
+         [](O& o) { o["model"].at("merges").as_array().push_back(json::array{"zq", "qz"}); });
   refuse("merge of one", [](O& o) { o["model"].at("merges").as_array().push_back("zq"); });
   refuse("merge of numbers", [](O& o) { o["model"].at("merges").as_array().push_back(3); });
-  refuse("added token without id", [](O& o) {
-    o["added_tokens"].as_array().push_back(O{{"content", "<x>"}});
-  });
-  refuse("added token that strips", [](O& o) {
-    o["added_tokens"].as_array()[0].as_object()["lstrip"] = true;
-  });
+  refuse("added token without id",
+         [](O& o) { o["added_tokens"].as_array().push_back(O{{"content", "<x>"}}); });
+  refuse("added token that strips",
+         [](O& o) { o["added_tokens"].as_array()[0].as_object()["lstrip"] = true; });
   EXPECT_THROW(Tokenizer::load("/nonexistent"), Error);
 }
 

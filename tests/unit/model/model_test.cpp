@@ -1,12 +1,11 @@
 // The text model against the reference implementation's outputs, on every backend and instruction
 // set, in any chunking and company.
 
-#include "model/text_model.h"
-
 #include <algorithm>
 #include <map>
 
 #include "model/synthetic.h"
+#include "model/text_model.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/ops/make_backend.h"
 #include "support/golden_tensors.h"
@@ -30,8 +29,9 @@ struct Loaded {
 
   SequencePool make_pool(std::int64_t sequences = 1, std::int64_t tokens = 1024,
                          std::int64_t drafts = 0) {
-    return SequencePool(*backend, model.config(),
-                        {.num_sequences = sequences, .num_tokens = tokens, .max_draft_rows = drafts});
+    return SequencePool(
+        *backend, model.config(),
+        {.num_sequences = sequences, .num_tokens = tokens, .max_draft_rows = drafts});
   }
   std::vector<float> logits(TensorView hidden, std::vector<std::int32_t> rows) {
     std::vector<float> out;
@@ -44,10 +44,12 @@ struct Loaded {
     Sequence s = sequences.create();
     std::vector<float> all;
     for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(chunk)) {
-      const auto piece = ids.subspan(first, std::min(static_cast<std::size_t>(chunk), ids.size() - first));
+      const auto piece =
+          ids.subspan(first, std::min(static_cast<std::size_t>(chunk), ids.size() - first));
       const StepRows rows[] = {{.sequence = &s, .ids = piece}};
       std::vector<std::int32_t> indices;
-      for (std::size_t i = 0; i < piece.size(); ++i) indices.push_back(static_cast<std::int32_t>(i));
+      for (std::size_t i = 0; i < piece.size(); ++i)
+        indices.push_back(static_cast<std::int32_t>(i));
       const auto part = logits(model.forward(rows, sequences), indices);
       all.insert(all.end(), part.begin(), part.end());
     }
@@ -73,8 +75,9 @@ void expect_golden(const GoldenTensors& golden, const std::string& name,
   const auto top_ids = golden.ints(name + ".top_ids");
   const auto last = golden.floats(name + ".logits_last");
   ASSERT_EQ(logits.size(), lse.size() * static_cast<std::size_t>(vocab));
-  EXPECT_LT(max_difference({logits.end() - static_cast<std::ptrdiff_t>(last.size()), logits.end()}, last),
-            5e-4)
+  EXPECT_LT(
+      max_difference({logits.end() - static_cast<std::ptrdiff_t>(last.size()), logits.end()}, last),
+      5e-4)
       << name;
   double worst_lse = 0, worst_top = 0;
   for (std::size_t r = 0; r < lse.size(); ++r) {
@@ -84,8 +87,8 @@ void expect_golden(const GoldenTensors& golden, const std::string& name,
     for (std::int64_t i = 0; i < vocab; ++i) sum += std::exp(row[i] - peak);
     worst_lse = std::max(worst_lse, std::fabs(peak + std::log(sum) - lse[r]));
     for (std::size_t j = 0; j < 20; ++j)
-      worst_top = std::max(worst_top, std::fabs(static_cast<double>(row[top_ids[r * 20 + j]]) -
-                                                top[r * 20 + j]));
+      worst_top = std::max(
+          worst_top, std::fabs(static_cast<double>(row[top_ids[r * 20 + j]]) - top[r * 20 + j]));
   }
   EXPECT_LT(worst_lse, 2e-4) << name;
   EXPECT_LT(worst_top, 5e-4) << name;

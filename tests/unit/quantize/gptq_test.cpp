@@ -31,9 +31,16 @@ TEST(Quantizer, WorkedExampleOfEveryWidth) {
     std::vector<std::uint32_t> words;
   };
   const Row rows[] = {
-      {8, 0.0039215689, 0x1C04, {4, 152, 44, 192, 84, 232, 124, 16},
-       {0xC02C9804, 0x107CE854, 0x60CC38A4, 0xB01C88F4, 0xFF6CD844, 0x50BC2894, 0xA00C78E4, 0xF05CC834}},
-      {4, 0.0666666701, 0x2C44, {1, 9, 3, 12, 5, 14, 8, 1},
+      {8,
+       0.0039215689,
+       0x1C04,
+       {4, 152, 44, 192, 84, 232, 124, 16},
+       {0xC02C9804, 0x107CE854, 0x60CC38A4, 0xB01C88F4, 0xFF6CD844, 0x50BC2894, 0xA00C78E4,
+        0xF05CC834}},
+      {4,
+       0.0666666701,
+       0x2C44,
+       {1, 9, 3, 12, 5, 14, 8, 1},
        {0x18E5C391, 0xB28F6C4A, 0x5C39F7D4, 0xF6C4A18E}},
       {3, 0.1428571492, 0x3092, {1, 5, 2, 6, 3, 7, 4, 1}, {0x9533BCA9, 0x5EF2A677, 0xEF2A6779}},
       {2, 0.3333333433, 0x3555, {1, 2, 1, 3, 1, 3, 2, 1}, {0xDBB66DD9, 0xED9B76ED}}};
@@ -77,9 +84,11 @@ struct SmallCase {
     hessian.resize(64);
     for (int t = 0; t < 12; ++t) {
       double x[8];
-      for (int k = 0; k < 8; ++k) x[k] = ((3 * t * t + 5 * k + 7 * t * k) % 11 - 5) * (1 + (3 * k) % 4);
+      for (int k = 0; k < 8; ++k)
+        x[k] = ((3 * t * t + 5 * k + 7 * t * k) % 11 - 5) * (1 + (3 * k) % 4);
       for (int i = 0; i < 8; ++i)
-        for (int j = 0; j < 8; ++j) hessian[static_cast<std::size_t>(8 * i + j)] += 2.0 / 12 * x[i] * x[j];
+        for (int j = 0; j < 8; ++j)
+          hessian[static_cast<std::size_t>(8 * i + j)] += 2.0 / 12 * x[i] * x[j];
     }
   }
 };
@@ -117,20 +126,33 @@ TEST(Gptq, SmallCaseVariants) {
     double loss;
   };
   const auto make = [](ColumnOrder order, ScaleSource scales) {
-    return GptqOptions{.bits = 4, .group_size = 4, .order = order, .scales = scales,
+    return GptqOptions{.bits = 4,
+                       .group_size = 4,
+                       .order = order,
+                       .scales = scales,
                        .scale_rule = {.to_f16 = false}};
   };
   const Row rows[] = {
-      {"stale", make(ColumnOrder::natural, ScaleSource::stale),
-       {-8, 7, 5, 4, 7, 3, -2, -7, 2, -1, -4, -7, -5, -6, 7, 6, -6, 7, 6, 5, 7, 5, 1, -3}, .025171568},
-      {"fresh", make(ColumnOrder::natural, ScaleSource::fresh),
-       {-8, 7, 5, 4, 7, 3, -2, -6, 2, -1, -4, -7, -5, -6, 7, 6, -6, 7, 6, 5, 7, 5, 1, -3}, .022715048},
-      {"gar stale", make(ColumnOrder::group_aware, ScaleSource::stale),
-       {-8, 7, 5, 4, 7, 3, -2, -6, 1, -1, -5, -8, -4, -6, 7, 6, -7, 7, 6, 5, 7, 4, 1, -2}, .027488946},
-      {"gar fresh", make(ColumnOrder::group_aware, ScaleSource::fresh),
-       {-8, 7, 5, 4, 7, 3, -2, -6, 2, -1, -4, -8, -4, -6, 7, 6, -7, 7, 6, 5, 7, 4, 1, -2}, .025685195},
-      {"desc static", make(ColumnOrder::descending, ScaleSource::original),
-       {-7, 7, 6, 4, 7, 3, -1, -6, 3, -1, -4, -8, -4, -6, 7, 6, -7, 7, 6, 5, 6, 4, 1, -2}, .025987341}};
+      {"stale",
+       make(ColumnOrder::natural, ScaleSource::stale),
+       {-8, 7, 5, 4, 7, 3, -2, -7, 2, -1, -4, -7, -5, -6, 7, 6, -6, 7, 6, 5, 7, 5, 1, -3},
+       .025171568},
+      {"fresh",
+       make(ColumnOrder::natural, ScaleSource::fresh),
+       {-8, 7, 5, 4, 7, 3, -2, -6, 2, -1, -4, -7, -5, -6, 7, 6, -6, 7, 6, 5, 7, 5, 1, -3},
+       .022715048},
+      {"gar stale",
+       make(ColumnOrder::group_aware, ScaleSource::stale),
+       {-8, 7, 5, 4, 7, 3, -2, -6, 1, -1, -5, -8, -4, -6, 7, 6, -7, 7, 6, 5, 7, 4, 1, -2},
+       .027488946},
+      {"gar fresh",
+       make(ColumnOrder::group_aware, ScaleSource::fresh),
+       {-8, 7, 5, 4, 7, 3, -2, -6, 2, -1, -4, -8, -4, -6, 7, 6, -7, 7, 6, 5, 7, 4, 1, -2},
+       .025685195},
+      {"desc static",
+       make(ColumnOrder::descending, ScaleSource::original),
+       {-7, 7, 6, 4, 7, 3, -1, -6, 3, -1, -4, -8, -4, -6, 7, 6, -7, 7, 6, 5, 6, 4, 1, -2},
+       .025987341}};
   const SmallCase c;
   ThreadPool pool(2);
   for (const Row& row : rows) {
@@ -142,7 +164,8 @@ TEST(Gptq, SmallCaseVariants) {
     EXPECT_NEAR(report.loss / row.loss, 1, 1e-5) << row.name;
   }
   const auto rtn = quantize_rtn(c.weight, 3, 8, 4, {.bits = 4, .to_f16 = false});
-  const int expected[] = {-8, 7, 6, 4, 7, 3, -2, -6, 2, -1, -4, -8, -5, -6, 7, 6, -6, 7, 6, 5, 7, 4, 1, -2};
+  const int expected[] = {-8, 7,  6, 4, 7,  3, -2, -6, 2, -1, -4, -8,
+                          -5, -6, 7, 6, -6, 7, 6,  5,  7, 4,  1,  -2};
   for (std::size_t i = 0; i < 24; ++i) EXPECT_EQ(static_cast<int>(rtn.codes[i]) - 8, expected[i]);
 }
 
@@ -164,22 +187,22 @@ TEST(Gptq, GoldenCases) {
     if (number("alpha") != 0 || number("beta") != 0 || number("mse") != 0) continue;
     const std::string name(item.at("name").as_string()), order(o.at("order").as_string()),
         groups(o.at("groups").as_string());
-    const auto n = item.at("N").to_number<std::int64_t>(), k = item.at("K").to_number<std::int64_t>();
+    const auto n = item.at("N").to_number<std::int64_t>(),
+               k = item.at("K").to_number<std::int64_t>();
     Hessian hessian(k);
     hessian.add(golden.floats(name + ".X"), pool);
     const std::int64_t tokens = hessian.num_rows();
-    const GptqOptions options{
-        .bits = o.at("bits").to_number<std::int64_t>(),
-        .group_size = o.at("g").to_number<std::int64_t>(),
-        .damp_percent = number("damp"),
-        .order = order == "natural" ? ColumnOrder::natural
-                 : order == "gar"   ? ColumnOrder::group_aware
-                                    : ColumnOrder::descending,
-        .scales = groups == "stale"   ? ScaleSource::stale
-                  : groups == "fresh" ? ScaleSource::fresh
-                                      : ScaleSource::original,
-        .block = o.at("block").to_number<std::int64_t>(),
-        .scale_rule = {.to_f16 = false, .reference_quirk = true}};
+    const GptqOptions options{.bits = o.at("bits").to_number<std::int64_t>(),
+                              .group_size = o.at("g").to_number<std::int64_t>(),
+                              .damp_percent = number("damp"),
+                              .order = order == "natural" ? ColumnOrder::natural
+                                       : order == "gar"   ? ColumnOrder::group_aware
+                                                          : ColumnOrder::descending,
+                              .scales = groups == "stale"   ? ScaleSource::stale
+                                        : groups == "fresh" ? ScaleSource::fresh
+                                                            : ScaleSource::original,
+                              .block = o.at("block").to_number<std::int64_t>(),
+                              .scale_rule = {.to_f16 = false, .reference_quirk = true}};
     GptqReport report;
     const auto q = quantize_gptq(golden.floats(name + ".W"), n, k, hessian.take(), tokens, options,
                                  pool, &report);
@@ -190,13 +213,15 @@ TEST(Gptq, GoldenCases) {
       if (ties[static_cast<std::size_t>(r)] < 2e-5) continue;  // a tie may fall either way
       ++rows;
       for (std::int64_t i = 0; i < k; ++i)
-        ASSERT_EQ(q.codes[static_cast<std::size_t>(r * k + i)], codes[static_cast<std::size_t>(r * k + i)])
+        ASSERT_EQ(q.codes[static_cast<std::size_t>(r * k + i)],
+                  codes[static_cast<std::size_t>(r * k + i)])
             << name << " row " << r << " column " << i;
     }
     EXPECT_GT(rows, n / 2) << name;
     EXPECT_NEAR(report.damp_percent, item.at("damp_used").to_number<double>(), 1e-12) << name;
     EXPECT_NEAR(report.loss / item.at("avg_loss").to_number<double>(), 1, 2e-3) << name;
-    EXPECT_EQ(report.dead_columns, static_cast<std::int64_t>(item.at("dead_columns").as_array().size()));
+    EXPECT_EQ(report.dead_columns,
+              static_cast<std::int64_t>(item.at("dead_columns").as_array().size()));
     ++compared;
   }
   EXPECT_GE(compared, 7);

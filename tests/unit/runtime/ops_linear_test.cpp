@@ -104,18 +104,24 @@ constexpr std::int64_t kRows[] = {1, 2, 3, 4, 5, 12, 13, 31};
 
 TEST_P(LinearTest, DenseWeightsOfEveryType) {
   for (const DType type : {DType::bf16, DType::f16, DType::f32})
-    for (const auto& [n, k] : {std::pair{1, 32}, {15, 33}, {16, 128}, {17, 160}, {83, 257}, {96, 640}})
+    for (const auto& [n, k] :
+         {std::pair{1, 32}, {15, 33}, {16, 128}, {17, 160}, {83, 257}, {96, 640}})
       for (const std::int64_t rows : kRows)
         expect_like_reference(GetParam(), dense(n, k, type, 1), rows,
                               fmt::format("{} {}x{}", to_string(type), n, k));
 }
 
 TEST_P(LinearTest, CodesOfEveryForm) {
-  for (const CodeForm& form :
-       {CodeForm{}, {.group_size = 64}, {.group_size = 128}, {.group_size = -1},
-        {.group_size = 16}, {.zeros = true}, {.f32_scales = true},
-        {.zeros = true, .f32_scales = true}, {.act_order = true},
-        {.group_size = 128, .zeros = true, .act_order = true}})
+  for (const CodeForm& form : {CodeForm{},
+                               {.group_size = 64},
+                               {.group_size = 128},
+                               {.group_size = -1},
+                               {.group_size = 16},
+                               {.zeros = true},
+                               {.f32_scales = true},
+                               {.zeros = true, .f32_scales = true},
+                               {.act_order = true},
+                               {.group_size = 128, .zeros = true, .act_order = true}})
     for (const auto& [n, k] : {std::pair{32, 256}, {40, 384}, {7, 128}, {96, 640}})
       for (const std::int64_t rows : {1, 3, 5, 14})
         expect_like_reference(GetParam(), codes(n, k, form, 2), rows,
@@ -156,7 +162,8 @@ TEST_P(LinearTest, StackedPartsAreSideBySide) {
   const auto x = random_values(3 * 96, 9);
   const Tensor in = bench.put(x, {3, 96}), out = bench.empty({3, 52});
   bench.backend->linear(in, *packed, out);
-  const auto all = bench.get(out), first = run(bench, x, 3, a.part), second = run(bench, x, 3, b.part);
+  const auto all = bench.get(out), first = run(bench, x, 3, a.part),
+             second = run(bench, x, 3, b.part);
   for (std::size_t r = 0; r < 3; ++r) {
     for (std::size_t i = 0; i < 40; ++i) EXPECT_EQ(all[r * 52 + i], first[r * 40 + i]);
     for (std::size_t i = 0; i < 12; ++i) EXPECT_EQ(all[r * 52 + 40 + i], second[r * 12 + i]);

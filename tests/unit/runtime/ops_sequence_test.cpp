@@ -12,8 +12,13 @@ namespace {
 // One layer of each kind with small odd sizes, run over whole sequences in given pieces.
 struct Shapes {
   AttentionShape attention{.num_heads = 6, .num_kv_heads = 2, .head_dim = 48, .rotary_dim = 16};
-  StateCacheShape states{.num_layers = 2, .num_slots = 4, .num_key_heads = 2, .num_value_heads = 6,
-                         .key_head_dim = 24, .value_head_dim = 20, .max_draft_rows = 8};
+  StateCacheShape states{.num_layers = 2,
+                         .num_slots = 4,
+                         .num_key_heads = 2,
+                         .num_value_heads = 6,
+                         .key_head_dim = 24,
+                         .value_head_dim = 20,
+                         .max_draft_rows = 8};
   DType kv_type = DType::f32;
 };
 
@@ -29,8 +34,11 @@ class Machine {
  public:
   Machine(const std::string& isa, const Shapes& shapes, int threads = 2)
       : bench(isa, threads), s(shapes) {
-    kv = bench.backend->make_kv_cache({.num_layers = 2, .num_pages = 24, .num_kv_heads = 2,
-                                       .head_dim = s.attention.head_dim, .dtype = s.kv_type});
+    kv = bench.backend->make_kv_cache({.num_layers = 2,
+                                       .num_pages = 24,
+                                       .num_kv_heads = 2,
+                                       .head_dim = s.attention.head_dim,
+                                       .dtype = s.kv_type});
     states = bench.backend->make_state_cache(s.states);
     q_norm = bench.put(random_values(s.attention.head_dim, 1, 0.1f), {s.attention.head_dim});
     k_norm = bench.put(random_values(s.attention.head_dim, 2, 0.1f), {s.attention.head_dim});
@@ -69,8 +77,12 @@ class Machine {
     RaggedBatch batch;
     std::vector<float> projected, cos_sin, raw, gates;
     for (const Piece& p : pieces) {
-      Segment segment{.row_begin = batch.num_rows, .num_rows = p.rows, .past = p.past,
-                      .state_slot = p.sequence, .accepted_rows = p.accepted, .draft = p.draft};
+      Segment segment{.row_begin = batch.num_rows,
+                      .num_rows = p.rows,
+                      .past = p.past,
+                      .state_slot = p.sequence,
+                      .accepted_rows = p.accepted,
+                      .draft = p.draft};
       for (std::int32_t page = 0; page * kPageTokens < p.past + p.rows; ++page)
         segment.pages.push_back(page * 4 + p.sequence);  // pages of sequences interleaved
       batch.segments.push_back(segment);
@@ -78,7 +90,8 @@ class Machine {
       const Inputs& in = inputs(p.sequence);
       const auto append = [&](std::vector<float>& to, const std::vector<float>& from,
                               std::int64_t width) {
-        to.insert(to.end(), from.begin() + p.past * width, from.begin() + (p.past + p.rows) * width);
+        to.insert(to.end(), from.begin() + p.past * width,
+                  from.begin() + (p.past + p.rows) * width);
       };
       append(projected, in.projected, s.attention.columns());
       append(cos_sin, in.cos_sin, s.attention.rotary_dim);
@@ -93,7 +106,8 @@ class Machine {
     Backend& b = *bench.backend;
     b.attention_inputs(s.attention, in, q_norm, k_norm, turn, batch, *kv, kLayer, query);
     b.attention(s.attention, query, in, batch, *kv, kLayer, out);
-    const Tensor columns = bench.put(raw, {rows, channels()}), mixed = bench.empty({rows, channels()});
+    const Tensor columns = bench.put(raw, {rows, channels()}),
+                 mixed = bench.empty({rows, channels()});
     b.causal_conv1d({columns, 0, channels()}, taps, batch, *states, kLayer, mixed);
     const Tensor gate = bench.put(gates, {rows, 2 * nv});
     const Tensor read = bench.empty({rows, nv * s.states.value_head_dim});
@@ -190,8 +204,7 @@ TEST_P(SequenceTest, MixedBatchesGiveTheSameBits) {
     for (int i = 0; i < 4; ++i) {
       const std::int64_t left = 100 + 10 * i - past[static_cast<std::size_t>(i)];
       const std::int64_t want = (round + i) % 4 == 0 ? 37 : (i == 3 ? 5 : 1);
-      if (left > 0)
-        pieces.push_back({i, past[static_cast<std::size_t>(i)], std::min(want, left)});
+      if (left > 0) pieces.push_back({i, past[static_cast<std::size_t>(i)], std::min(want, left)});
     }
     const auto results = together.step(pieces);
     for (std::size_t j = 0; j < pieces.size(); ++j) {
@@ -234,8 +247,12 @@ void drafts_roll_back(const std::string& name) {
   EXPECT_EQ(m.step({{0, length + 7, 9}})[0], rows_of(expected, length + 7, 9, s));
 }
 
-TEST_P(SequenceTest, DraftsRollBack) { drafts_roll_back(GetParam()); }
-TEST(ReferenceSequence, DraftsRollBack) { drafts_roll_back("reference"); }
+TEST_P(SequenceTest, DraftsRollBack) {
+  drafts_roll_back(GetParam());
+}
+TEST(ReferenceSequence, DraftsRollBack) {
+  drafts_roll_back("reference");
+}
 
 TEST_P(SequenceTest, SlotsAndPagesCopy) {
   Machine m(GetParam(), {});
@@ -262,27 +279,34 @@ TEST_P(SequenceTest, SlotsAndPagesCopy) {
 void recurrence_example(const std::string& name) {
   Bench bench(name);
   Backend& b = *bench.backend;
-  const auto states = b.make_state_cache({.num_layers = 1, .num_slots = 1, .num_key_heads = 1,
-                                          .num_value_heads = 1, .key_head_dim = 2,
+  const auto states = b.make_state_cache({.num_layers = 1,
+                                          .num_slots = 1,
+                                          .num_key_heads = 1,
+                                          .num_value_heads = 1,
+                                          .key_head_dim = 2,
                                           .value_head_dim = 2});
   // q | k | v of three tokens; a, b.
   const Tensor mixed = bench.put({1, 0, 1, 1, 1, 2, 1, 1, 2, 0, 3, 4, 0, 2, 0, 1, 5, 6}, {3, 6});
   const Tensor a = bench.put({0.5f, -0.5f, 0}, {3, 1}), beta = bench.put({0, 1, -1}, {3, 1});
   const Tensor out = bench.empty({3, 2});
   const RaggedBatch batch{{{.num_rows = 3}}, 3};
-  b.gated_delta_rule({mixed, {beta, 0, 1}, {a, 0, 1}, bench.put({std::log(2.0f)}, {1}),
-                      bench.put({0.1f}, {1})},
-                     batch, *states, 0, out);
-  EXPECT_LT(worst_relative(bench.get(out), {0.25f, 0.5f, 1.176989f, 1.622921f, 0.965632f, 1.170584f},
-                           0),
-            5e-6);
+  b.gated_delta_rule(
+      {mixed, {beta, 0, 1}, {a, 0, 1}, bench.put({std::log(2.0f)}, {1}), bench.put({0.1f}, {1})},
+      batch, *states, 0, out);
+  EXPECT_LT(
+      worst_relative(bench.get(out), {0.25f, 0.5f, 1.176989f, 1.622921f, 0.965632f, 1.170584f}, 0),
+      5e-6);
   std::vector<float> state, conv;
   states->read(0, 0, state, conv);
   EXPECT_LT(worst_relative(state, {0.502569f, 0.675219f, 1.365611f, 1.655456f}, 0), 5e-6);
 }
 
-TEST_P(SequenceTest, RecurrenceWorkedExample) { recurrence_example(GetParam()); }
-TEST(ReferenceSequence, RecurrenceWorkedExample) { recurrence_example("reference"); }
+TEST_P(SequenceTest, RecurrenceWorkedExample) {
+  recurrence_example(GetParam());
+}
+TEST(ReferenceSequence, RecurrenceWorkedExample) {
+  recurrence_example("reference");
+}
 
 }  // namespace
 }  // namespace octet::ops::test

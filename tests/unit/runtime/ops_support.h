@@ -16,7 +16,9 @@
 namespace octet::ops::test {
 
 /// Names for make(): "generic", "avx2", ... as this machine has them.
-inline std::vector<std::string> isas() { return available_isas(); }
+inline std::vector<std::string> isas() {
+  return available_isas();
+}
 
 struct Bench {
   explicit Bench(const std::string& isa, int threads = 2)

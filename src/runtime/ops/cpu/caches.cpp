@@ -13,8 +13,8 @@ CpuKvCache::CpuKvCache(const KvCacheShape& shape) {
   values_ = make_host_tensor(shape.dtype, all);
 }
 
-void CpuKvCache::put(std::int64_t layer, std::int32_t page, std::int64_t in_page,
-                     std::int64_t head, const float* key, const float* value) {
+void CpuKvCache::put(std::int64_t layer, std::int32_t page, std::int64_t in_page, std::int64_t head,
+                     const float* key, const float* value) {
   const std::int64_t base = page_offset(layer, page, head), d = shape_.head_dim;
   if (shape_.dtype == DType::f32) {
     float* k = keys_.view().as<float>() + base + in_page;
@@ -77,8 +77,7 @@ CpuStateCache::CpuStateCache(const StateCacheShape& shape) {
   const std::int64_t n = shape.num_slots, l = shape.num_layers, r = shape.max_draft_rows;
   state_ = make_host_tensor(DType::f32, {n, l, shape.num_value_heads * head_state_size()});
   conv_ = make_host_tensor(DType::f32, {n, l, (shape.conv_kernel - 1) * shape.conv_dim()});
-  draft_key_ =
-      make_host_tensor(DType::f32, {n, l, r, shape.num_key_heads * shape.key_head_dim});
+  draft_key_ = make_host_tensor(DType::f32, {n, l, r, shape.num_key_heads * shape.key_head_dim});
   draft_delta_ =
       make_host_tensor(DType::f32, {n, l, r, shape.num_value_heads * shape.value_head_dim});
   draft_decay_ = make_host_tensor(DType::f32, {n, l, r, shape.num_value_heads});

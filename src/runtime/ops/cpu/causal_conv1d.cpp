@@ -27,13 +27,15 @@ void CpuBackend::causal_conv1d(Columns x, TensorView weight, const RaggedBatch& 
       float before[kTaps][kPiece];
       for (std::int64_t i = 0; i < kTaps; ++i) {
         const std::int64_t source = s.accepted_rows + i;  // in history | accepted rows
-        const float* from = source < kTaps ? history + source * channels
-                                           : cache.draft_column(s.state_slot, layer,
-                                                                source - kTaps) + c;
+        const float* from = source < kTaps
+                                ? history + source * channels
+                                : cache.draft_column(s.state_slot, layer, source - kTaps) + c;
         std::memcpy(before[i], from, bytes);
       }
       const float* in = x.tensor.as<float>() + s.row_begin * stride + x.begin + c;
-      const auto column = [&](std::int64_t t) { return t < 0 ? before[t + kTaps] : in + t * stride; };
+      const auto column = [&](std::int64_t t) {
+        return t < 0 ? before[t + kTaps] : in + t * stride;
+      };
       const float* w[4];
       for (std::int64_t i = 0; i < 4; ++i) w[i] = weight.as<float>() + i * channels + c;
       for (std::int64_t t = 0; t < s.num_rows; ++t) {

@@ -10,8 +10,12 @@
 
 namespace octet::ops::cpu {
 
-inline std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
-inline std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
+inline std::size_t size(std::int64_t n) {
+  return static_cast<std::size_t>(n);
+}
+inline std::int64_t round_up(std::int64_t n, std::int64_t to) {
+  return (n + to - 1) / to * to;
+}
 
 struct CpuLinear final : PackedLinear {
   CpuLinear(std::span<const LinearPart> stacked, const RankSlice& slice, ThreadPool& pool);
@@ -102,8 +106,8 @@ class CpuBackend final : public Backend {
                  TensorView out) override;
   void causal_conv1d(Columns x, TensorView weight, const RaggedBatch& batch, StateCache& states,
                      std::int64_t layer, TensorView y) override;
-  void gated_delta_rule(const DeltaRuleInputs& inputs, const RaggedBatch& batch,
-                        StateCache& states, std::int64_t layer, TensorView out) override;
+  void gated_delta_rule(const DeltaRuleInputs& inputs, const RaggedBatch& batch, StateCache& states,
+                        std::int64_t layer, TensorView out) override;
   void gated_rms_norm(TensorView x, Columns gate, TensorView weight, float eps,
                       GateActivation activation, TensorView y) override;
 

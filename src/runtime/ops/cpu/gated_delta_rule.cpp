@@ -7,7 +7,9 @@
 namespace octet::ops::cpu {
 
 namespace {
-float softplus(float x) { return x > 20.0f ? x : std::log1p(std::exp(x)); }
+float softplus(float x) {
+  return x > 20.0f ? x : std::log1p(std::exp(x));
+}
 }  // namespace
 
 void CpuBackend::gated_delta_rule(const DeltaRuleInputs& in, const RaggedBatch& batch,
@@ -32,8 +34,8 @@ void CpuBackend::gated_delta_rule(const DeltaRuleInputs& in, const RaggedBatch& 
       const float* a = in.a.tensor.as<float>() + r * in.a.tensor.dim(1) + in.a.begin;
       float* decay = gates + r * 2 * nv;
       for (std::int64_t h = 0; h < nv; ++h) {
-        const float g = -std::exp(in.A_log.as<float>()[h]) *
-                        softplus(a[h] + in.dt_bias.as<float>()[h]);
+        const float g =
+            -std::exp(in.A_log.as<float>()[h]) * softplus(a[h] + in.dt_bias.as<float>()[h]);
         decay[h] = std::exp(g);
         decay[nv + h] = 1.0f / (1.0f + std::exp(-b[h]));
       }
@@ -63,22 +65,23 @@ void CpuBackend::gated_delta_rule(const DeltaRuleInputs& in, const RaggedBatch& 
       const std::int64_t h = item % nv;
       float* state = cache.state(s.state_slot, layer, h);
       const std::int64_t r0 = s.row_begin;
-      DeltaRuleHead head{.state = state,
-                         .key = unit + (r0 * 2 * nk + nk + h / ratio) * dk,
-                         .query = unit + (r0 * 2 * nk + h / ratio) * dk,
-                         .key_stride = 2 * nk * dk,
-                         .value = in.mixed.as<float>() + r0 * shape.conv_dim() + 2 * nk * dk + h * dv,
-                         .value_stride = shape.conv_dim(),
-                         .decay = gates + r0 * 2 * nv + h,
-                         .beta = gates + r0 * 2 * nv + nv + h,
-                         .gate_stride = 2 * nv,
-                         .out = out.as<float>() + (r0 * nv + h) * dv,
-                         .out_stride = nv * dv,
-                         .delta = nullptr,
-                         .delta_stride = nv * dv,
-                         .rows = s.num_rows,
-                         .key_dim = dk,
-                         .value_dim = dv};
+      DeltaRuleHead head{
+          .state = state,
+          .key = unit + (r0 * 2 * nk + nk + h / ratio) * dk,
+          .query = unit + (r0 * 2 * nk + h / ratio) * dk,
+          .key_stride = 2 * nk * dk,
+          .value = in.mixed.as<float>() + r0 * shape.conv_dim() + 2 * nk * dk + h * dv,
+          .value_stride = shape.conv_dim(),
+          .decay = gates + r0 * 2 * nv + h,
+          .beta = gates + r0 * 2 * nv + nv + h,
+          .gate_stride = 2 * nv,
+          .out = out.as<float>() + (r0 * nv + h) * dv,
+          .out_stride = nv * dv,
+          .delta = nullptr,
+          .delta_stride = nv * dv,
+          .rows = s.num_rows,
+          .key_dim = dk,
+          .value_dim = dv};
       if (s.draft) {
         head.state = copies + worker * state_size;
         std::memcpy(head.state, state, size(state_size) * sizeof(float));

@@ -1,8 +1,8 @@
 #include "runtime/ops/cpu/isa.h"
 
-#include <algorithm>
-
 #include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "runtime/base/error.h"
 

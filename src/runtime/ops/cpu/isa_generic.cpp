@@ -14,5 +14,7 @@ constexpr const char* kName = "generic";
 }  // namespace octet::ops::cpu::generic
 
 namespace octet::ops::cpu {
-const CpuKernels& generic_kernels() { return generic::kKernels; }
+const CpuKernels& generic_kernels() {
+  return generic::kKernels;
+}
 }  // namespace octet::ops::cpu

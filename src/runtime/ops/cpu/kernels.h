@@ -26,11 +26,11 @@ struct PanelWeight {
   std::size_t panel_bytes = 0;
   std::int64_t out_features = 0;  ///< the last panel may be filled only in part
   std::int64_t in_features = 0;
-  std::int64_t group_size = 0;    ///< u8: multiple of 4
-  std::size_t group_bytes = 0;    ///< u8: codes, scales and zeros
+  std::int64_t group_size = 0;  ///< u8: multiple of 4
+  std::size_t group_bytes = 0;  ///< u8: codes, scales and zeros
   PanelKind kind = PanelKind::f32;
-  bool f32_scales = false;        ///< u8: scales are float32, otherwise float16
-  bool has_zeros = false;         ///< u8: otherwise every zero point is 128
+  bool f32_scales = false;  ///< u8: scales are float32, otherwise float16
+  bool has_zeros = false;   ///< u8: otherwise every zero point is 128
 };
 
 /// One query row of attention: a head of a token.
@@ -43,7 +43,7 @@ struct QueryRow {
 
 /// Pages of one KV head: keys [head_dim][64], values [64][head_dim].
 struct AttentionPages {
-  const std::byte* keys;    ///< base of the layer
+  const std::byte* keys;  ///< base of the layer
   const std::byte* values;
   std::size_t page_stride;  ///< bytes between pages of the layer
   std::size_t head_offset;  ///< bytes from a page's begin to this head
@@ -70,9 +70,9 @@ struct DeltaRuleHead {
   const float* decay;  ///< [rows], gate_stride floats apart: exp(g)
   const float* beta;   ///< the same
   std::int64_t gate_stride;
-  float* out;          ///< [rows], out_stride floats apart
+  float* out;  ///< [rows], out_stride floats apart
   std::int64_t out_stride;
-  float* delta;        ///< draft: record [rows][value_dim], delta_stride apart; else null
+  float* delta;  ///< draft: record [rows][value_dim], delta_stride apart; else null
   std::int64_t delta_stride;
   std::int64_t rows, key_dim, value_dim;  ///< value_dim may end inside the last slice
 };

@@ -69,8 +69,7 @@ struct CodePacker {
 std::vector<std::int32_t> group_order(const QuantizedWeight& q, Range in) {
   std::vector<std::int32_t> order(size(in.count));
   std::iota(order.begin(), order.end(), static_cast<std::int32_t>(in.begin));
-  std::ranges::stable_sort(order, {},
-                           [&](std::int32_t k) { return q.group_index[size(k)]; });
+  std::ranges::stable_sort(order, {}, [&](std::int32_t k) { return q.group_index[size(k)]; });
   return order;
 }
 
@@ -91,22 +90,21 @@ CpuLinear::Part pack_codes(const LinearPart& part, Range out, Range in,
   w.out_features = out.count;
   w.in_features = in.count;
   w.group_size = std::min(q.group_size, in.count);
-  w.f32_scales = std::ranges::any_of(
-      q.scales, [](float s) { return f16_to_float(float_to_f16(s)) != s; });
+  w.f32_scales =
+      std::ranges::any_of(q.scales, [](float s) { return f16_to_float(float_to_f16(s)) != s; });
   w.has_zeros = std::ranges::any_of(q.zeros, [](std::uint8_t z) { return z != 128; });
   w.group_bytes = size(kPanel * (w.group_size + (w.f32_scales ? 4 : 2) + (w.has_zeros ? 1 : 0)));
   const std::int64_t groups = in.count / w.group_size;
   w.panel_bytes = size(groups) * w.group_bytes;
   packed.num_panels = (out.count + kPanel - 1) / kPanel;
-  packed.memory = make_host_tensor(
-      DType::u8, {packed.num_panels, static_cast<std::int64_t>(w.panel_bytes)});
+  packed.memory =
+      make_host_tensor(DType::u8, {packed.num_panels, static_cast<std::int64_t>(w.panel_bytes)});
   auto* data = static_cast<std::byte*>(packed.memory.view().data());
   w.data = data;
   if (!order.empty()) {
     packed.gather.resize(order.size());
-    std::ranges::transform(order, packed.gather.begin(), [&](std::int32_t k) {
-      return static_cast<std::int32_t>(k - in.begin);
-    });
+    std::ranges::transform(order, packed.gather.begin(),
+                           [&](std::int32_t k) { return static_cast<std::int32_t>(k - in.begin); });
   }
   const CodePacker packer{part, out, in, w, std::move(order)};
   pool.parallel_for(packed.num_panels, 1, [&](std::int64_t begin, std::int64_t end, int) {
@@ -127,8 +125,8 @@ CpuLinear::Part pack_dense(const LinearPart& part, Range out, Range in, ThreadPo
   w.in_features = in.count;
   w.panel_bytes = size(kPanel * (bf16 ? round_up(in.count, 2) * 2 : in.count * 4));
   packed.num_panels = (out.count + kPanel - 1) / kPanel;
-  packed.memory = make_host_tensor(
-      DType::u8, {packed.num_panels, static_cast<std::int64_t>(w.panel_bytes)});
+  packed.memory =
+      make_host_tensor(DType::u8, {packed.num_panels, static_cast<std::int64_t>(w.panel_bytes)});
   auto* data = static_cast<std::byte*>(packed.memory.view().data());
   w.data = data;
   pool.parallel_for(packed.num_panels, 1, [&](std::int64_t begin, std::int64_t end, int) {
@@ -165,7 +163,8 @@ CpuLinear::Part pack_part(const LinearPart& part, const RankSlice& slice, Thread
 
 }  // namespace
 
-CpuLinear::CpuLinear(std::span<const LinearPart> stacked, const RankSlice& slice, ThreadPool& pool) {
+CpuLinear::CpuLinear(std::span<const LinearPart> stacked, const RankSlice& slice,
+                     ThreadPool& pool) {
   split_ = slice.split;
   for (const LinearPart& part : stacked) {
     if (part.in_features != stacked[0].in_features)
@@ -196,8 +195,7 @@ void CpuBackend::linear(TensorView x, const PackedLinear& packed, TensorView y) 
     if (!part.gather.empty()) {
       float* gathered = scratch(gathered_, rows * k);
       for (std::int64_t r = 0; r < rows; ++r)
-        for (std::int64_t i = 0; i < k; ++i)
-          gathered[r * k + i] = in[r * k + part.gather[size(i)]];
+        for (std::int64_t i = 0; i < k; ++i) gathered[r * k + i] = in[r * k + part.gather[size(i)]];
       in = gathered;
     }
     float* out = y.as<float>() + column;

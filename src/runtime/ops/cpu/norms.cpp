@@ -20,10 +20,10 @@ void CpuBackend::gated_rms_norm(TensorView x, Columns gate, TensorView weight, f
   pool_.parallel_for(rows * heads, 16, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t item = begin; item < end; ++item) {
       const std::int64_t r = item / heads, h = item % heads * head_dim;
-      kernels_.gated_rms_norm(
-          x.as<float>() + r * width + h,
-          gate.tensor.as<float>() + r * gate.tensor.dim(1) + gate.begin + h, weight.as<float>(),
-          eps, activation == GateActivation::sigmoid, head_dim, y.as<float>() + r * width + h);
+      kernels_.gated_rms_norm(x.as<float>() + r * width + h,
+                              gate.tensor.as<float>() + r * gate.tensor.dim(1) + gate.begin + h,
+                              weight.as<float>(), eps, activation == GateActivation::sigmoid,
+                              head_dim, y.as<float>() + r * width + h);
     }
   });
 }

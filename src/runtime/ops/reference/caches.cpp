@@ -5,13 +5,15 @@
 namespace octet::ops::reference {
 
 namespace {
-std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
+std::size_t size(std::int64_t n) {
+  return static_cast<std::size_t>(n);
+}
 }  // namespace
 
 ReferenceKvCache::ReferenceKvCache(const KvCacheShape& shape) {
   shape_ = shape;
-  const auto n = size(shape.num_layers * shape.num_pages * kPageTokens * shape.num_kv_heads *
-                      shape.head_dim);
+  const auto n =
+      size(shape.num_layers * shape.num_pages * kPageTokens * shape.num_kv_heads * shape.head_dim);
   keys_.resize(n);
   values_.resize(n);
 }
@@ -51,8 +53,8 @@ ReferenceStateCache::ReferenceStateCache(const StateCacheShape& shape) {
   shape_ = shape;
   slots_.resize(size(shape.num_slots));
   for (StateSlot& s : slots_) {
-    s.recurrent.resize(size(shape.num_layers * shape.num_value_heads * shape.key_head_dim *
-                            shape.value_head_dim));
+    s.recurrent.resize(
+        size(shape.num_layers * shape.num_value_heads * shape.key_head_dim * shape.value_head_dim));
     s.conv.resize(size(shape.num_layers * (shape.conv_kernel - 1) * shape.conv_dim()));
     s.draft.resize(size(shape.max_draft_rows));
     for (DraftRow& row : s.draft) {
@@ -87,8 +89,7 @@ void ReferenceStateCache::copy_slot(std::int32_t from, std::int32_t to) {
 void ReferenceStateCache::read(std::int64_t layer, std::int32_t i, std::vector<float>& recurrent,
                                std::vector<float>& conv) const {
   const StateSlot& s = slots_[size(i)];
-  const std::int64_t state =
-      shape_.num_value_heads * shape_.key_head_dim * shape_.value_head_dim;
+  const std::int64_t state = shape_.num_value_heads * shape_.key_head_dim * shape_.value_head_dim;
   recurrent.assign(s.recurrent.begin() + layer * state, s.recurrent.begin() + (layer + 1) * state);
   const std::int64_t taps = shape_.conv_kernel - 1, channels = shape_.conv_dim();
   conv.resize(size(channels * taps));

@@ -6,7 +6,9 @@ namespace octet::ops::reference {
 
 namespace {
 
-std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+std::size_t at(std::int64_t i) {
+  return static_cast<std::size_t>(i);
+}
 
 std::vector<double> l2norm(const float* x, std::int64_t n, double scale) {
   double sum = 0;
@@ -16,7 +18,9 @@ std::vector<double> l2norm(const float* x, std::int64_t n, double scale) {
   return y;
 }
 
-double softplus(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
+double softplus(double x) {
+  return x > 20 ? x : std::log1p(std::exp(x));
+}
 
 }  // namespace
 
@@ -41,8 +45,8 @@ void ReferenceBackend::gated_delta_rule(const DeltaRuleInputs& in, const RaggedB
           const double decay = row.decay[at(layer * nv + h)];
           for (std::int64_t i = 0; i < dk; ++i)
             for (std::int64_t j = 0; j < dv; ++j)
-              state[i * dv + j] = static_cast<float>(decay * state[i * dv + j] +
-                                                     static_cast<double>(k[i]) * d[j]);
+              state[i * dv + j] =
+                  static_cast<float>(decay * state[i * dv + j] + static_cast<double>(k[i]) * d[j]);
         }
     });
     pool_.parallel_for(nv, 1, [&](std::int64_t begin, std::int64_t end, int) {
@@ -55,7 +59,8 @@ void ReferenceBackend::gated_delta_rule(const DeltaRuleInputs& in, const RaggedB
           const float* mixed = in.mixed.as<float>() + row * shape.conv_dim();
           // Rounded to float32 as they are stored for a draft: accepting a draft row later must
           // give the bits that computing it at once gives.
-          const auto q = l2norm(mixed + key_head * dk, dk, 1.0 / std::sqrt(static_cast<double>(dk)));
+          const auto q =
+              l2norm(mixed + key_head * dk, dk, 1.0 / std::sqrt(static_cast<double>(dk)));
           const auto unit = l2norm(mixed + (nk + key_head) * dk, dk, 1.0);
           const std::vector<float> k(unit.begin(), unit.end());
           const float* v = mixed + 2 * nk * dk + h * dv;

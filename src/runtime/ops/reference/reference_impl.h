@@ -8,8 +8,12 @@
 
 namespace octet::ops::reference {
 
-inline double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
-inline double silu(double x) { return x * sigmoid(x); }
+inline double sigmoid(double x) {
+  return 1.0 / (1.0 + std::exp(-x));
+}
+inline double silu(double x) {
+  return x * sigmoid(x);
+}
 
 /// [out, in] float32.
 struct ReferenceLinear final : PackedLinear {
@@ -44,10 +48,10 @@ class ReferenceKvCache final : public KvCache {
 
 /// What one draft row would change, for all layers.
 struct DraftRow {
-  std::vector<float> key;    // [layer][key head][key dim], after l2norm
-  std::vector<float> delta;  // [layer][value head][value dim]
-  std::vector<float> decay;  // [layer][value head]
-  std::vector<float> column; // [layer][conv_dim]
+  std::vector<float> key;     // [layer][key head][key dim], after l2norm
+  std::vector<float> delta;   // [layer][value head][value dim]
+  std::vector<float> decay;   // [layer][value head]
+  std::vector<float> column;  // [layer][conv_dim]
 };
 
 struct StateSlot {
@@ -95,8 +99,8 @@ class ReferenceBackend final : public Backend {
                  TensorView out) override;
   void causal_conv1d(Columns x, TensorView weight, const RaggedBatch& batch, StateCache& states,
                      std::int64_t layer, TensorView y) override;
-  void gated_delta_rule(const DeltaRuleInputs& inputs, const RaggedBatch& batch,
-                        StateCache& states, std::int64_t layer, TensorView out) override;
+  void gated_delta_rule(const DeltaRuleInputs& inputs, const RaggedBatch& batch, StateCache& states,
+                        std::int64_t layer, TensorView out) override;
   void gated_rms_norm(TensorView x, Columns gate, TensorView weight, float eps,
                       GateActivation activation, TensorView y) override;
 
