@@ -1,0 +1,116 @@
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "runtime/base/error.h"
+#include "runtime/base/json.h"
+#include "runtime/base/mapped_file.h"
+#include "runtime/base/output_file.h"
+#include "runtime/base/progress.h"
+#include "support/support.h"
+
+namespace octet {
+namespace {
+
+ErrorCode code_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.code();
+  }
+  ADD_FAILURE() << "no error";
+  return ErrorCode::internal;
+}
+
+TEST(Files, MapsAndReads) {
+  const test::ScratchFolder folder;
+  const auto path = folder.path() / "f";
+  write_file(path, "hello");
+  const MappedFile file(path);
+  EXPECT_EQ(file.bytes().size(), 5u);
+  EXPECT_EQ(read_file(path), "hello");
+  write_file(folder.path() / "empty", "");
+  EXPECT_TRUE(MappedFile(folder.path() / "empty").bytes().empty());
+  EXPECT_EQ(code_of([&] { read_file(path, 4); }), ErrorCode::bad_data);
+  EXPECT_EQ(code_of([&] { MappedFile(folder.path() / "none"); }), ErrorCode::not_found);
+  EXPECT_EQ(code_of([&] { MappedFile(folder.path()); }), ErrorCode::not_found);
+}
+
+TEST(Files, AnUnfinishedFileDoesNotAppear) {
+  const test::ScratchFolder folder;
+  const auto path = folder.path() / "f";
+  {
+    OutputFile file(path);
+    file.write("half");
+    EXPECT_FALSE(std::filesystem::exists(path));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  write_file(path, "one");
+  {
+    OutputFile file(path);
+    file.write("two, never finished");
+  }
+  EXPECT_EQ(read_file(path), "one");
+  EXPECT_EQ(code_of([&] { OutputFile(folder.path() / "no" / "such"); }), ErrorCode::unavailable);
+}
+
+TEST(Files, AFullDiskLeavesTheOldFile) {
+  const test::ScratchFolder folder;
+  const auto path = folder.path() / "f";
+  write_file(path, "old");
+  // A limit on file sizes fails a write as a full disk does.
+  signal(SIGXFSZ, SIG_IGN);
+  rlimit old{};
+  getrlimit(RLIMIT_FSIZE, &old);
+  const rlimit small{1000, old.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  const auto code = code_of([&] { write_file(path, std::string(5000, 'x')); });
+  setrlimit(RLIMIT_FSIZE, &old);
+  EXPECT_EQ(code, ErrorCode::unavailable);
+  EXPECT_EQ(read_file(path), "old");
+  EXPECT_FALSE(std::filesystem::exists(path.string() + ".partial"));
+}
+
+TEST(Json, WritesAsPython) {
+  const json::value v = parse_json(R"({"a": [1, 2.0, true, null], "b": "é\n\"\u0001", "c": {}})", "t");
+  EXPECT_EQ(to_json(v), "{\"a\": [1, 2.0, true, null], \"b\": \"é\\n\\\"\\u0001\", \"c\": {}}");
+  EXPECT_EQ(to_json(json::object{{"x", json::array{1}}}, 2), "{\n  \"x\": [\n    1\n  ]\n}");
+  EXPECT_EQ(to_json(json::value(18446744073709551615u)), "18446744073709551615");
+}
+
+TEST(Json, NumbersAsPython) {
+  for (const auto& [value, text] : {std::pair<double, const char*>{1.0, "1.0"}, {0.1, "0.1"}, {1e-4, "0.0001"},
+                                    {1e-5, "1e-05"}, {1e15, "1000000000000000.0"}, {1e16, "1e+16"}, {-0.0, "-0.0"},
+                                    {5e-324, "5e-324"}, {1.7976931348623157e308, "1.7976931348623157e+308"},
+                                    {123456789.123, "123456789.123"}, {1e22, "1e+22"}, {-2.5, "-2.5"}})
+    EXPECT_EQ(format_double(value), text);
+}
+
+TEST(Json, RefusesWhatIsNotJson) {
+  for (const std::string text : {"", "{", "[1] x", "{\"a\": NaN}", "\"\xff\"", "[1,]"})
+    EXPECT_EQ(code_of([&] { parse_json(text, "t"); }), ErrorCode::bad_data) << text;
+  EXPECT_EQ(code_of([&] { parse_json(std::string(1000, '['), "t"); }), ErrorCode::bad_data);
+}
+
+TEST(Errors, CarryCodeAndText) {
+  try {
+    fail(ErrorCode::overloaded, "no room for {}", 3);
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::overloaded);
+    EXPECT_STREQ(e.what(), "no room for 3");
+  }
+  EXPECT_EQ(code_of([] { OCTET_CHECK(1 == 2, "never"); }), ErrorCode::internal);
+}
+
+TEST(Format, DurationsAndBytes) {
+  EXPECT_EQ(format_duration(3.2), "3.2 s");
+  EXPECT_EQ(format_duration(75), "1 min 15 s");
+  EXPECT_EQ(format_duration(3723), "1 h 02 min");
+  EXPECT_EQ(format_bytes(33528145376.0), "33.53 GB");
+  EXPECT_EQ(format_bytes(12), "12 B");
+}
+
+}  // namespace
+}  // namespace octet
