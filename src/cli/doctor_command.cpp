@@ -43,13 +43,12 @@ void run(bool as_json, const ComputeOptions& compute) {
   Machine machine(compute);
   const auto isas = ops::available_isas();
   const auto speed = ops::cpu::measure_machine("auto", machine.pool);
-  const auto total = static_cast<double>(total_memory_bytes()),
-             free = static_cast<double>(available_memory_bytes());
+  const std::size_t total = total_memory_bytes(), free = available_memory_bytes();
   json::array fits;
   for (const Size& s : published_sizes())
     fits.push_back({{"model", s.name},
-                    {"bf16", s.bf16_bytes < 0.8 * free},
-                    {"gptq_8bit", s.gptq8_bytes < 0.8 * free}});
+                    {"bf16", s.bf16_bytes < 0.8 * static_cast<double>(free)},
+                    {"gptq_8bit", s.gptq8_bytes < 0.8 * static_cast<double>(free)}});
   if (as_json) {
     fmt::print("{}\n",
                to_json(json::object{{"cpu", cpu_name()},
@@ -65,14 +64,16 @@ void run(bool as_json, const ComputeOptions& compute) {
   fmt::print("processor      {}, {} threads\n", cpu_name().empty() ? "unknown" : cpu_name(),
              machine.pool.num_threads());
   fmt::print("instructions   {} (in use: {})\n", fmt::join(isas, ", "), machine.backend->name());
-  fmt::print("memory         {} in all, {} free\n", format_bytes(total), format_bytes(free));
+  fmt::print("memory         {} in all, {} free\n", format_bytes(static_cast<double>(total)),
+             format_bytes(static_cast<double>(free)));
   fmt::print("speed          reads {:.1f} GB/s, {:.0f} GFLOP/s float32\n",
              speed.read_bytes_per_second / 1e9, speed.f32_flops_per_second / 1e9);
   fmt::print("GPUs           none used: this build has no CUDA backend\n\n");
   fmt::print("{:<8}{:>14}{:>18}\n", "model", "BF16", "GPTQ 8-bit g32");
   for (const Size& s : published_sizes()) {
     const auto cell = [&](double bytes) {
-      return fmt::format("{} {}", format_bytes(bytes), bytes < 0.8 * free ? "fits" : "  no");
+      return fmt::format("{} {}", format_bytes(bytes),
+                         bytes < 0.8 * static_cast<double>(free) ? "fits" : "  no");
     };
     fmt::print("{:<8}{:>14}{:>18}\n", s.name, cell(s.bf16_bytes), cell(s.gptq8_bytes));
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <random>
+#include <ranges>
 
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
@@ -140,10 +141,13 @@ CalibrationSet load_calibration(const CalibrationOptions& options,
   set.rows = std::move(rows);
   for (const auto& row : set.rows) set.num_tokens += static_cast<std::int64_t>(row.size());
   if (set.rows.empty())
-    fail(ErrorCode::invalid_argument,
-         "the calibration text gives no row of more than {} tokens; name a file with more text by "
-         "--calibration",
-         kShortest - 1);
+    fail(
+        ErrorCode::invalid_argument,
+        "the calibration text ({}) gives no row of more than {} tokens; name a file with more text "
+        "by --calibration",
+        fmt::join(options.files | std::views::transform([](const auto& f) { return f.string(); }),
+                  ", "),
+        kShortest - 1);
   set.sha256 = sha256(set.rows);
   return set;
 }

@@ -96,6 +96,14 @@ void validate(const checkpoint::Checkpoint& source, const QuantizeOptions& optio
   source.require_text();
 }
 
+void require_finite(const checkpoint::Checkpoint& source, const std::string& name) {
+  const TensorInfo& t = *source.find(name);
+  if (const std::int64_t i = first_non_finite(t.dtype, t.bytes); i >= 0)
+    fail(ErrorCode::bad_data,
+         "{}: tensor {}: element {} is infinite or NaN; fetch the checkpoint again",
+         t.file->path().string(), t.name, i);
+}
+
 // A fingerprint of codes and scales, to compare what was meant with what is in the file.
 struct Fingerprint {
   std::uint64_t value = 1469598103934665603u;
@@ -153,8 +161,8 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
   checkpoint::ShardWriter writer(folder.path(), plan.tensors, options.shard_bytes);
   const auto copy = [&](std::size_t part) {
     for (const std::string& name : plan.copied[part]) {
-      const TensorInfo* t = source.find(name);
-      writer.add(name, t->bytes);
+      require_finite(source, name);
+      writer.add(name, source.find(name)->bytes);
     }
   };
   copy(0);
@@ -162,6 +170,8 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
   const std::int64_t layers = source.config().text.num_hidden_layers;
   std::unordered_map<std::string, std::uint64_t> meant;
   for (std::int64_t layer = 0; layer < layers; ++layer) {
+    for (const auto& m : plan.modules[static_cast<std::size_t>(layer)])
+      require_finite(source, model::layer_prefix(layer) + m.name + ".weight");
     const auto modules = quantizer.quantize(layer, [&](const std::string& what) {
       check_interrupt();
       if (progress) progress(layer, layers, fmt::format("layer {}, {}", layer, what));

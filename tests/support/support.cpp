@@ -11,6 +11,10 @@ std::filesystem::path tiny_model() {
   return std::filesystem::path(OCTET_SOURCE_DIR) / "models" / "tiny";
 }
 
+std::filesystem::path shipped_data(const std::string& name) {
+  return std::filesystem::path(OCTET_SOURCE_DIR) / "data" / name;
+}
+
 std::filesystem::path golden(const std::string& name) {
   const auto path = std::filesystem::path(OCTET_SOURCE_DIR) / "tests" / "golden" / name;
   if (!std::filesystem::exists(path)) fail(ErrorCode::not_found, "no {}", path.string());

@@ -12,6 +12,8 @@ namespace octet::test {
 
 /// models/tiny of the source tree.
 std::filesystem::path tiny_model();
+/// A file of data/ of the source tree.
+std::filesystem::path shipped_data(const std::string& name);
 /// A file of tests/golden; fails the test program if it is missing.
 std::filesystem::path golden(const std::string& name);
 /// A file of the full golden set in $OCTET_GOLDEN; empty if the variable is unset or the file

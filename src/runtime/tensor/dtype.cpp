@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 
 namespace octet {
 
@@ -82,6 +84,43 @@ std::uint16_t float_to_f16(float value) {
   const std::uint32_t m = bits & 0x7fffffffu;
   const std::uint32_t rounded = m + 0xfffu + (m >> 13 & 1u);
   return static_cast<std::uint16_t>(sign | ((rounded >> 13) - (112u << 10)));
+}
+
+namespace {
+
+// Blocks are tested as a whole, without a branch in the loop; the place is searched afterwards.
+template <typename Word>
+std::int64_t first_with_full_exponent(std::span<const std::byte> bytes, Word exponent) {
+  constexpr std::size_t kBlock = 4096;
+  const std::size_t size = bytes.size() / sizeof(Word);
+  std::array<Word, kBlock> words;
+  for (std::size_t begin = 0; begin < size; begin += kBlock) {
+    const std::size_t n = std::min(kBlock, size - begin);
+    std::memcpy(words.data(), bytes.data() + begin * sizeof(Word), n * sizeof(Word));
+    unsigned found = 0;
+    for (std::size_t i = 0; i < n; ++i) found |= (words[i] & exponent) == exponent;
+    if (!found) continue;
+    for (std::size_t i = 0; i < n; ++i)
+      if ((words[i] & exponent) == exponent) return static_cast<std::int64_t>(begin + i);
+  }
+  return -1;
+}
+
+}  // namespace
+
+std::int64_t first_non_finite(DType type, std::span<const std::byte> bytes) {
+  switch (type) {
+    case DType::bf16:
+      return first_with_full_exponent<std::uint16_t>(bytes, 0x7f80);
+    case DType::f16:
+      return first_with_full_exponent<std::uint16_t>(bytes, 0x7c00);
+    case DType::f32:
+      return first_with_full_exponent<std::uint32_t>(bytes, 0x7f800000);
+    case DType::f64:
+      return first_with_full_exponent<std::uint64_t>(bytes, 0x7ff0000000000000);
+    default:
+      return -1;
+  }
 }
 
 }  // namespace octet

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +43,10 @@ using Shape = std::vector<std::int64_t>;
 std::int64_t num_elements(const Shape& shape);
 /// "[5120, 17408]".
 std::string to_string(const Shape& shape);
+
+/// Index of the first element that is infinite or NaN; -1 if there is none, or the type has none.
+/// The bytes may be unaligned. Runs at the speed of memory.
+std::int64_t first_non_finite(DType type, std::span<const std::byte> bytes);
 
 inline float bf16_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);

@@ -44,17 +44,28 @@ void write_items(const fs::path& path, const std::vector<Item>& items) {
 json::object small_config() {
   return {{"model_type", "qwen3_5"},
           {"text_config",
-           {{"hidden_size", 64}, {"intermediate_size", 96}, {"num_hidden_layers", 2}, {"full_attention_interval", 2},
-            {"num_attention_heads", 2}, {"num_key_value_heads", 1}, {"head_dim", 32}, {"linear_num_key_heads", 1},
-            {"linear_num_value_heads", 2}, {"linear_key_head_dim", 32}, {"linear_value_head_dim", 32}, {"vocab_size", 32},
+           {{"hidden_size", 64},
+            {"intermediate_size", 96},
+            {"num_hidden_layers", 2},
+            {"full_attention_interval", 2},
+            {"num_attention_heads", 2},
+            {"num_key_value_heads", 1},
+            {"head_dim", 32},
+            {"linear_num_key_heads", 1},
+            {"linear_num_value_heads", 2},
+            {"linear_key_head_dim", 32},
+            {"linear_value_head_dim", 32},
+            {"vocab_size", 32},
             {"rope_parameters", {{"partial_rotary_factor", 0.5}, {"mrope_section", {3, 3, 2}}}}}}};
 }
 
-std::vector<Item> dense_items(const ModelConfig& config, const std::function<std::string(const std::string&)>& rename) {
+std::vector<Item> dense_items(const ModelConfig& config,
+                              const std::function<std::string(const std::string&)>& rename) {
   std::vector<Item> items;
   for (const ExpectedTensor& t : expected_tensors(config))
-    items.push_back(item(rename(t.name), DType::bf16, t.shape,
-                         std::vector<std::uint16_t>(static_cast<std::size_t>(num_elements(t.shape)), 0x3f80)));
+    items.push_back(
+        item(rename(t.name), DType::bf16, t.shape,
+             std::vector<std::uint16_t>(static_cast<std::size_t>(num_elements(t.shape)), 0x3f80)));
   return items;
 }
 
@@ -81,7 +92,8 @@ TEST(Checkpoint, OpensTinyAndItsPublishedLayout) {
   EXPECT_TRUE(c.has_vision());
   EXPECT_TRUE(c.has_mtp());
   EXPECT_EQ(c.get("model.language_model.norm.weight", {256}).shape, (Shape{256}));
-  EXPECT_EQ(code_of([&] { (void)c.get("model.language_model.norm.weight", {255}); }, "norm.weight"), ErrorCode::bad_data);
+  EXPECT_EQ(code_of([&] { (void)c.get("model.language_model.norm.weight", {255}); }, "norm.weight"),
+            ErrorCode::bad_data);
   EXPECT_EQ(code_of([&] { (void)c.get("nothing", {1}); }, "nothing"), ErrorCode::bad_data);
   const auto i = take_inventory(c);
   EXPECT_EQ(i.linear_layers, 6);
@@ -145,17 +157,21 @@ TEST(Checkpoint, ShardsAndTheirIndex) {
     for (auto it = items.begin(); it != items.end(); ++it)
       map[it->plan.name] = it < half ? "one.safetensors" : last_file;
     if (!extra.empty()) map[extra] = "one.safetensors";
-    write_file(folder.path() / "model.safetensors.index.json", to_json(json::object{{"weight_map", map}}));
+    write_file(folder.path() / "model.safetensors.index.json",
+               to_json(json::object{{"weight_map", map}}));
   };
-  EXPECT_EQ(code_of([&] { Checkpoint::open(folder.path()); }, "more than one"), ErrorCode::not_found);
+  EXPECT_EQ(code_of([&] { Checkpoint::open(folder.path()); }, "more than one"),
+            ErrorCode::not_found);
   index("two.safetensors", "");
   Checkpoint::open(folder.path()).require_text();
   index("three.safetensors", "");
-  EXPECT_EQ(code_of([&] { Checkpoint::open(folder.path()); }, "three.safetensors"), ErrorCode::not_found);
+  EXPECT_EQ(code_of([&] { Checkpoint::open(folder.path()); }, "three.safetensors"),
+            ErrorCode::not_found);
   index("two.safetensors", "not.there");
   EXPECT_EQ(code_of([&] { Checkpoint::open(folder.path()); }, "not.there"), ErrorCode::bad_data);
   index("../two.safetensors", "");
-  EXPECT_EQ(code_of([&] { Checkpoint::open(folder.path()); }, "not a file name"), ErrorCode::bad_data);
+  EXPECT_EQ(code_of([&] { Checkpoint::open(folder.path()); }, "not a file name"),
+            ErrorCode::bad_data);
   write_file(folder.path() / "model.safetensors.index.json", "{}");
   EXPECT_EQ(code_of([&] { Checkpoint::open(folder.path()); }, "weight_map"), ErrorCode::bad_data);
   EXPECT_EQ(code_of([&] { Checkpoint::open(folder.path() / "none"); }), ErrorCode::not_found);
@@ -182,7 +198,8 @@ struct GptqCase {
 constexpr std::int64_t kOut = 96, kIn = 64;  // gate_proj of the small model
 
 // Tensors of one module and the weight that they mean.
-std::pair<std::vector<Item>, std::vector<double>> make_gptq(const std::string& m, const GptqCase& c) {
+std::pair<std::vector<Item>, std::vector<double>> make_gptq(const std::string& m,
+                                                            const GptqCase& c) {
   std::mt19937 rng(static_cast<unsigned>(c.bits * 100 + c.group));
   const std::int64_t group = c.group < 0 ? kIn : c.group, groups = kIn / group;
   const std::uint32_t mask = (1u << c.bits) - 1;
@@ -190,21 +207,26 @@ std::pair<std::vector<Item>, std::vector<double>> make_gptq(const std::string& m
   for (auto& x : codes) x = rng() & mask;
   for (auto& x : zeros) x = c.sym ? 1u << (c.bits - 1) : rng() & mask;
   std::vector<std::int32_t> index(kIn);
-  for (std::int64_t k = 0; k < kIn; ++k) index[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(k / group);
+  for (std::int64_t k = 0; k < kIn; ++k)
+    index[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(k / group);
   if (c.act_order) std::shuffle(index.begin(), index.end(), rng);
   std::vector<float> scales;
-  for (std::int64_t i = 0; i < groups * kOut; ++i) scales.push_back(0.5f + static_cast<float>(rng() % 64) / 64);
+  for (std::int64_t i = 0; i < groups * kOut; ++i)
+    scales.push_back(0.5f + static_cast<float>(rng() % 64) / 64);
 
   std::vector<std::uint32_t> qweight(static_cast<std::size_t>(kIn * c.bits / 32 * kOut)), qzeros;
   for (std::int64_t n = 0; n < kOut; ++n) {
     std::vector<std::uint32_t> column;
-    for (std::int64_t k = 0; k < kIn; ++k) column.push_back(codes[static_cast<std::size_t>(n * kIn + k)]);
+    for (std::int64_t k = 0; k < kIn; ++k)
+      column.push_back(codes[static_cast<std::size_t>(n * kIn + k)]);
     const auto words = pack_bits(column, c.bits);
-    for (std::size_t w = 0; w < words.size(); ++w) qweight[w * kOut + static_cast<std::size_t>(n)] = words[w];
+    for (std::size_t w = 0; w < words.size(); ++w)
+      qweight[w * kOut + static_cast<std::size_t>(n)] = words[w];
   }
   for (std::int64_t g = 0; g < groups; ++g) {
     std::vector<std::uint32_t> row;
-    for (std::int64_t n = 0; n < kOut; ++n) row.push_back((zeros[static_cast<std::size_t>(g * kOut + n)] - (c.v2 ? 0 : 1)) & mask);
+    for (std::int64_t n = 0; n < kOut; ++n)
+      row.push_back((zeros[static_cast<std::size_t>(g * kOut + n)] - (c.v2 ? 0 : 1)) & mask);
     const auto words = pack_bits(row, c.bits);
     qzeros.insert(qzeros.end(), words.begin(), words.end());
   }
@@ -212,14 +234,17 @@ std::pair<std::vector<Item>, std::vector<double>> make_gptq(const std::string& m
                           item(m + ".qzeros", DType::i32, {groups, kOut * c.bits / 32}, qzeros),
                           item(m + ".g_idx", DType::i32, {kIn}, index)};
   std::vector<std::uint16_t> halves;
-  for (const float s : scales) halves.push_back(c.scales == DType::bf16 ? float_to_bf16(s) : float_to_f16(s));
+  for (const float s : scales)
+    halves.push_back(c.scales == DType::bf16 ? float_to_bf16(s) : float_to_f16(s));
   items.push_back(c.scales == DType::f32 ? item(m + ".scales", DType::f32, {groups, kOut}, scales)
                                          : item(m + ".scales", c.scales, {groups, kOut}, halves));
   std::vector<double> weight;
   for (std::int64_t n = 0; n < kOut; ++n)
     for (std::int64_t k = 0; k < kIn; ++k) {
       const auto at = static_cast<std::size_t>(index[static_cast<std::size_t>(k)] * kOut + n);
-      weight.push_back(scales[at] * (static_cast<double>(codes[static_cast<std::size_t>(n * kIn + k)]) - zeros[at]));
+      weight.push_back(
+          scales[at] *
+          (static_cast<double>(codes[static_cast<std::size_t>(n * kIn + k)]) - zeros[at]));
     }
   return {items, weight};
 }
@@ -230,8 +255,10 @@ const std::string kModule = "model.language_model.layers.0.mlp.gate_proj";
 fs::path gptq_model(const fs::path& folder, const GptqCase& c, const std::string& prefix,
                     const std::function<void(std::vector<Item>&)>& change = {}) {
   json::object file = small_config();
-  file["quantization_config"] = {{"quant_method", "gptq"}, {"bits", c.bits}, {"group_size", c.group}, {"sym", c.sym},
-                                 {"desc_act", c.act_order}, {"checkpoint_format", c.v2 ? "gptq_v2" : "gptq"}};
+  file["quantization_config"] = {
+      {"quant_method", "gptq"},  {"bits", c.bits},
+      {"group_size", c.group},   {"sym", c.sym},
+      {"desc_act", c.act_order}, {"checkpoint_format", c.v2 ? "gptq_v2" : "gptq"}};
   const auto rename = [&](const std::string& n) {
     return n.starts_with("model.language_model.") ? prefix + n.substr(21) : n;
   };
@@ -245,8 +272,13 @@ fs::path gptq_model(const fs::path& folder, const GptqCase& c, const std::string
 TEST(Gptq, EveryFormMeansTheSameWeight) {
   for (const std::int64_t bits : {2, 3, 4, 8})
     for (const std::int64_t group : {32, 64, -1, 16})
-      for (const GptqCase form : {GptqCase{}, {.v2 = true}, {.sym = false}, {.sym = false, .v2 = true},
-                                  {.act_order = true}, {.scales = DType::bf16}, {.scales = DType::f32}})
+      for (const GptqCase form : {GptqCase{},
+                                  {.v2 = true},
+                                  {.sym = false},
+                                  {.sym = false, .v2 = true},
+                                  {.act_order = true},
+                                  {.scales = DType::bf16},
+                                  {.scales = DType::f32}})
         for (const char* prefix : {"model.language_model.", "model."}) {
           GptqCase c = form;
           c.bits = bits;
@@ -263,16 +295,22 @@ TEST(Gptq, EveryFormMeansTheSameWeight) {
           auto index = gptq_group_index(l);
           EXPECT_EQ(index.empty(), !c.act_order || l.num_groups == 1);
           if (index.empty())
-            for (std::int64_t k = 0; k < kIn; ++k) index.push_back(static_cast<std::int32_t>(k / l.group_size));
+            for (std::int64_t k = 0; k < kIn; ++k)
+              index.push_back(static_cast<std::int32_t>(k / l.group_size));
           const auto expected = make_gptq(kModule, c).second;
           for (std::int64_t n = 0; n < kOut; ++n)
             for (std::int64_t k = 0; k < kIn; ++k) {
-              const auto at = static_cast<std::size_t>(index[static_cast<std::size_t>(k)] * kOut + n);
-              const int code = static_cast<int>(codes[static_cast<std::size_t>((k / 4 * kOut + n) * 4 + k % 4)]);
-              ASSERT_EQ(scales[at] * static_cast<float>(code - zeros[at]), expected[static_cast<std::size_t>(n * kIn + k)])
+              const auto at =
+                  static_cast<std::size_t>(index[static_cast<std::size_t>(k)] * kOut + n);
+              const int code =
+                  static_cast<int>(codes[static_cast<std::size_t>((k / 4 * kOut + n) * 4 + k % 4)]);
+              ASSERT_EQ(scales[at] * static_cast<float>(code - zeros[at]),
+                        expected[static_cast<std::size_t>(n * kIn + k)])
                   << bits << " bits, group " << group << ", " << n << ", " << k;
             }
-          if (bits == 8) EXPECT_EQ(std::memcmp(codes.data(), l.qweight.bytes.data(), codes.size()), 0);
+          if (bits == 8) {
+            EXPECT_EQ(std::memcmp(codes.data(), l.qweight.bytes.data(), codes.size()), 0);
+          }
         }
 }
 
@@ -283,14 +321,16 @@ TEST(Gptq, ThePackerWritesTheSameWords) {
     std::vector<std::uint8_t> codes;
     std::vector<float> scales(static_cast<std::size_t>(kOut * 2), 1.0f);
     std::mt19937 rng(static_cast<unsigned>(bits * 100 + 32));
-    for (std::int64_t i = 0; i < kOut * kIn; ++i) codes.push_back(static_cast<std::uint8_t>(rng() & ((1u << bits) - 1)));
+    for (std::int64_t i = 0; i < kOut * kIn; ++i)
+      codes.push_back(static_cast<std::uint8_t>(rng() & ((1u << bits) - 1)));
     const auto packed = pack_gptq(codes, scales, kOut, kIn, bits, 32);
     EXPECT_EQ(packed.qweight, items[0].data);
     EXPECT_EQ(packed.qzeros, items[1].data);
     EXPECT_EQ(packed.g_idx, items[2].data);
   }
   const auto first_zero = [](std::int64_t bits) {
-    const auto p = pack_gptq(std::vector<std::uint8_t>(1024), std::vector<float>(32, 1.0f), 32, 32, bits, 32);
+    const auto p =
+        pack_gptq(std::vector<std::uint8_t>(1024), std::vector<float>(32, 1.0f), 32, 32, bits, 32);
     std::uint32_t w;
     std::memcpy(&w, p.qzeros.data(), 4);
     return w;
@@ -303,14 +343,17 @@ TEST(Gptq, ThePackerWritesTheSameWords) {
 
 TEST(Gptq, ThreeBitZerosOfAnOlderTool) {
   const test::ScratchFolder folder;
-  const auto c = Checkpoint::open(gptq_model(folder.path(), {.bits = 3}, "model.", [](std::vector<Item>& items) {
-    for (Item& i : items)
-      if (i.plan.name.ends_with("qzeros")) {
-        const std::uint32_t words[] = {0x00000000, 0xB6DB6DB7, 0x49249249};
-        for (std::size_t w = 0; w < i.data.size() / 4; ++w) std::memcpy(i.data.data() + 4 * w, &words[w % 3], 4);
-      }
-  }));
-  for (const auto z : gptq_zeros(std::get<GptqLinear>(c.linear(kModule, kOut, kIn)))) EXPECT_EQ(z, 4);
+  const auto c = Checkpoint::open(
+      gptq_model(folder.path(), {.bits = 3}, "model.", [](std::vector<Item>& items) {
+        for (Item& i : items)
+          if (i.plan.name.ends_with("qzeros")) {
+            const std::uint32_t words[] = {0x00000000, 0xB6DB6DB7, 0x49249249};
+            for (std::size_t w = 0; w < i.data.size() / 4; ++w)
+              std::memcpy(i.data.data() + 4 * w, &words[w % 3], 4);
+          }
+      }));
+  for (const auto z : gptq_zeros(std::get<GptqLinear>(c.linear(kModule, kOut, kIn))))
+    EXPECT_EQ(z, 4);
 }
 
 TEST(Gptq, DamageIsNamed) {
@@ -318,7 +361,8 @@ TEST(Gptq, DamageIsNamed) {
     const test::ScratchFolder folder;
     EXPECT_EQ(code_of(
                   [&] {
-                    const auto c = Checkpoint::open(gptq_model(folder.path(), {}, "model.", change));
+                    const auto c =
+                        Checkpoint::open(gptq_model(folder.path(), {}, "model.", change));
                     const auto tensors = c.linear(kModule, kOut, kIn);
                     gptq_scales(std::get<GptqLinear>(tensors));
                     gptq_group_index(std::get<GptqLinear>(tensors));
@@ -327,7 +371,8 @@ TEST(Gptq, DamageIsNamed) {
               ErrorCode::bad_data);
   };
   const auto find = [](std::vector<Item>& items, const char* end) -> Item& {
-    return *std::find_if(items.begin(), items.end(), [&](const Item& i) { return i.plan.name.ends_with(end); });
+    return *std::find_if(items.begin(), items.end(),
+                         [&](const Item& i) { return i.plan.name.ends_with(end); });
   };
   refuse("scales", [&](auto& items) {
     const std::uint16_t nan = 0x7e00;
@@ -337,7 +382,9 @@ TEST(Gptq, DamageIsNamed) {
     const std::int32_t far = 99;
     std::memcpy(find(items, ".g_idx").data.data() + 8, &far, 4);
   });
-  refuse("qzeros", [&](auto& items) { std::erase_if(items, [](const Item& i) { return i.plan.name.ends_with(".qzeros"); }); });
+  refuse("qzeros", [&](auto& items) {
+    std::erase_if(items, [](const Item& i) { return i.plan.name.ends_with(".qzeros"); });
+  });
   refuse("qweight", [&](auto& items) { find(items, ".qweight").plan.shape = {kOut, kIn / 4}; });
   refuse("qweight", [&](auto& items) { find(items, ".qweight").plan.dtype = DType::f32; });
   refuse("scales", [&](auto& items) { find(items, ".scales").plan.shape = {kOut, 2}; });
@@ -345,8 +392,12 @@ TEST(Gptq, DamageIsNamed) {
   refuse("g_idx", [&](auto& items) { find(items, ".g_idx").plan.shape = {kIn / 2, 2}; });
   refuse("configuration says", [&](auto& items) {
     // Four-bit tensors in a folder that says eight.
-    std::erase_if(items, [](const Item& i) { return i.plan.name.find("gate_proj.") != std::string::npos && i.plan.name.find("layers.0") != std::string::npos; });
-    for (Item& i : make_gptq("model.layers.0.mlp.gate_proj", {.bits = 4}).first) items.push_back(std::move(i));
+    std::erase_if(items, [](const Item& i) {
+      return i.plan.name.find("gate_proj.") != std::string::npos &&
+             i.plan.name.find("layers.0") != std::string::npos;
+    });
+    for (Item& i : make_gptq("model.layers.0.mlp.gate_proj", {.bits = 4}).first)
+      items.push_back(std::move(i));
   });
 }
 

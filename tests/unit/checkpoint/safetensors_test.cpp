@@ -55,19 +55,24 @@ TEST(Safetensors, LiesAreRefusedByName) {
     EXPECT_NE(refusal(file_with(header, bytes)).find(part), std::string::npos) << header;
   };
   expect(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4, "tensor a");
-  expect(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12, "tensor a");            // hole
-  expect(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6, "tensor b");
-  expect(R"({"a":{"dtype":"U8","shape":[9],"data_offsets":[0,9]}})", 4, "tensor a");               // outside
-  expect(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[5,4]}})", 8, "tensor a");               // backwards
+  expect(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12, "tensor a");  // hole
+  expect(
+      R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})",
+      6, "tensor b");
+  expect(R"({"a":{"dtype":"U8","shape":[9],"data_offsets":[0,9]}})", 4, "tensor a");  // outside
+  expect(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[5,4]}})", 8, "tensor a");  // backwards
   expect(R"({"a":{"dtype":"Q9","shape":[1],"data_offsets":[0,1]}})", 1, "tensor a");
   expect(R"({"a":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}})", 1, "tensor a");
   expect(R"({"a":{"dtype":"U8","shape":[1.5],"data_offsets":[0,1]}})", 1, "tensor a");
-  expect(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,4]}})", 4, "tensor a");
-  expect(R"({"a":{"dtype":"F64","shape":[1073741824,1073741824,1073741824],"data_offsets":[0,0]}})", 0, "tensor a");
+  expect(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,4]}})",
+         4, "tensor a");
+  expect(R"({"a":{"dtype":"F64","shape":[1073741824,1073741824,1073741824],"data_offsets":[0,0]}})",
+         0, "tensor a");
   expect(R"({"a":{"dtype":"U8","shape":"x","data_offsets":[0,1]}})", 1, "tensor a");
   expect(R"({"a":{"dtype":"U8","shape":[1]}})", 1, "tensor a");
   expect(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0]}})", 1, "tensor a");
-  expect(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,18446744073709551615]}})", 1, "tensor a");
+  expect(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,18446744073709551615]}})", 1,
+         "tensor a");
   expect(R"({"a":7})", 0, "tensor a");
   expect(R"([])", 0, "begin with");
   expect(R"({"a":)", 0, "JSON");
@@ -107,7 +112,8 @@ TEST(ShardWriter, CutsBySizeAndWritesTheIndexLast) {
   const json::value index = read_json(folder.path() / "model.safetensors.index.json");
   EXPECT_EQ(index.at("metadata").at("total_size").to_number<int>(), 500);
   EXPECT_EQ(index.at("weight_map").at("t4").as_string(), "model-00003-of-00003.safetensors");
-  EXPECT_EQ(SafetensorsFile(folder.path() / "model-00001-of-00003.safetensors").tensors().size(), 2u);
+  EXPECT_EQ(SafetensorsFile(folder.path() / "model-00001-of-00003.safetensors").tensors().size(),
+            2u);
 }
 
 }  // namespace

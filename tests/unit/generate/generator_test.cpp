@@ -63,7 +63,8 @@ TEST_F(GeneratorTest, EqualsTheReferenceOneByOneAndInBatchesOfEight) {
     alone.push_back(generator.answer(number).tokens);
   }
   for (std::size_t first = 0; first < golden.size(); first += 8) {
-    model::SequencePool pool(*backend, model.config(), {.num_sequences = 8, .num_tokens = 8 * 1024});
+    model::SequencePool pool(*backend, model.config(),
+                             {.num_sequences = 8, .num_tokens = 8 * 1024});
     Generator generator(model, pool, {.max_step_rows = 96, .num_tokens = 4073});
     const std::size_t last = std::min(first + 8, golden.size());
     for (std::size_t i = first; i < last; ++i) generator.add(greedy(golden[i]));

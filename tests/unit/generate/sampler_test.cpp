@@ -10,7 +10,8 @@
 namespace octet::generate {
 namespace {
 
-std::map<int, double> frequencies(const SamplingParams& params, std::vector<float> logits, int draws = 20000) {
+std::map<int, double> frequencies(const SamplingParams& params, std::vector<float> logits,
+                                  int draws = 20000) {
   Sampler sampler(params, static_cast<std::int64_t>(logits.size()));
   std::map<int, double> seen;
   for (int i = 0; i < draws; ++i) {
@@ -31,7 +32,8 @@ TEST(Sampler, DrawsByProbability) {
 
 TEST(Sampler, TemperatureAndCuts) {
   EXPECT_EQ(frequencies({.temperature = 0}, kLogits).size(), 1u);
-  EXPECT_NEAR(frequencies({.temperature = 0.5}, kLogits).at(0), 0.25 / (0.25 + 0.0625 + 0.0225 + 0.01), 0.02);
+  EXPECT_NEAR(frequencies({.temperature = 0.5}, kLogits).at(0),
+              0.25 / (0.25 + 0.0625 + 0.0225 + 0.01), 0.02);
   EXPECT_EQ(frequencies({.top_k = 2}, kLogits).size(), 2u);
   EXPECT_EQ(frequencies({.top_p = 0.5}, kLogits).size(), 1u);
   EXPECT_EQ(frequencies({.top_p = 0.76}, kLogits).size(), 3u);

@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
-
-#include <functional>
 #include <signal.h>
 #include <sys/resource.h>
+
+#include <functional>
 
 #include "runtime/base/error.h"
 #include "runtime/base/json.h"
@@ -74,17 +74,26 @@ TEST(Files, AFullDiskLeavesTheOldFile) {
 }
 
 TEST(Json, WritesAsPython) {
-  const json::value v = parse_json(R"({"a": [1, 2.0, true, null], "b": "é\n\"\u0001", "c": {}})", "t");
+  const json::value v =
+      parse_json(R"({"a": [1, 2.0, true, null], "b": "é\n\"\u0001", "c": {}})", "t");
   EXPECT_EQ(to_json(v), "{\"a\": [1, 2.0, true, null], \"b\": \"é\\n\\\"\\u0001\", \"c\": {}}");
   EXPECT_EQ(to_json(json::object{{"x", json::array{1}}}, 2), "{\n  \"x\": [\n    1\n  ]\n}");
   EXPECT_EQ(to_json(json::value(18446744073709551615u)), "18446744073709551615");
 }
 
 TEST(Json, NumbersAsPython) {
-  for (const auto& [value, text] : {std::pair<double, const char*>{1.0, "1.0"}, {0.1, "0.1"}, {1e-4, "0.0001"},
-                                    {1e-5, "1e-05"}, {1e15, "1000000000000000.0"}, {1e16, "1e+16"}, {-0.0, "-0.0"},
-                                    {5e-324, "5e-324"}, {1.7976931348623157e308, "1.7976931348623157e+308"},
-                                    {123456789.123, "123456789.123"}, {1e22, "1e+22"}, {-2.5, "-2.5"}})
+  for (const auto& [value, text] : {std::pair<double, const char*>{1.0, "1.0"},
+                                    {0.1, "0.1"},
+                                    {1e-4, "0.0001"},
+                                    {1e-5, "1e-05"},
+                                    {1e15, "1000000000000000.0"},
+                                    {1e16, "1e+16"},
+                                    {-0.0, "-0.0"},
+                                    {5e-324, "5e-324"},
+                                    {1.7976931348623157e308, "1.7976931348623157e+308"},
+                                    {123456789.123, "123456789.123"},
+                                    {1e22, "1e+22"},
+                                    {-2.5, "-2.5"}})
     EXPECT_EQ(format_double(value), text);
 }
 

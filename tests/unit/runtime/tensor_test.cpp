@@ -11,10 +11,9 @@ TEST(DType, HalvesRoundTrip) {
   for (std::uint32_t i = 0; i < 0x10000; ++i) {
     const auto bits = static_cast<std::uint16_t>(i);
     const float f = f16_to_float(bits), b = bf16_to_float(bits);
-    if (!std::isnan(f)) ASSERT_EQ(float_to_f16(f), bits);
-    if (!std::isnan(b)) ASSERT_EQ(float_to_bf16(b), bits);
-    if (std::isnan(f)) ASSERT_TRUE(std::isnan(f16_to_float(float_to_f16(f))));
-    if (std::isnan(b)) ASSERT_TRUE(std::isnan(bf16_to_float(float_to_bf16(b))));
+    const std::uint16_t f_again = float_to_f16(f), b_again = float_to_bf16(b);
+    ASSERT_TRUE(std::isnan(f) ? std::isnan(f16_to_float(f_again)) : f_again == bits) << i;
+    ASSERT_TRUE(std::isnan(b) ? std::isnan(bf16_to_float(b_again)) : b_again == bits) << i;
   }
 }
 

@@ -65,7 +65,9 @@ TEST(ThreadPool, CallersTakeTurns) {
   EXPECT_EQ(total.load(), 3 * 500 * 8);
 }
 
-TEST(ThreadPool, UsableCpus) { EXPECT_GE(num_usable_cpus(), 1); }
+TEST(ThreadPool, UsableCpus) {
+  EXPECT_GE(num_usable_cpus(), 1);
+}
 
 }  // namespace
 }  // namespace octet

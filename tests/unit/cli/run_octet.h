@@ -1,0 +1,19 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace octet::test {
+
+struct Finished {
+  int status = 0;  ///< exit status; 128 + N if signal N ended it
+  std::string out, err;
+};
+
+/// Runs the program with these arguments and an empty standard input.
+/// while_running is called once after the start with the process number.
+Finished run_octet(const std::vector<std::string>& arguments,
+                   const std::function<void(int)>& while_running = nullptr);
+
+}  // namespace octet::test

@@ -1,0 +1,219 @@
+// The whole pipeline on tiny: what is written, what is refused, what an interruption leaves.
+
+#include "quantize/quantize_model.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "model/text_model.h"
+#include "runtime/base/mapped_file.h"
+#include "runtime/base/output_file.h"
+#include "runtime/base/thread_pool.h"
+#include "runtime/ops/make_backend.h"
+#include "support/support.h"
+
+namespace octet::quantize {
+namespace {
+
+namespace fs = std::filesystem;
+
+class QuantizeModel : public testing::Test {
+ protected:
+  QuantizeResult run(const fs::path& output, const QuantizeOptions& options,
+                     const QuantizeProgress& progress = nullptr) {
+    return quantize_model(source, tokenizer, output, options, *backend, pool, progress);
+  }
+
+  QuantizeOptions gptq() const {
+    QuantizeOptions options;
+    options.calibration.files = {test::shipped_data("calibration.jsonl")};
+    options.calibration.samples = 3;
+    options.calibration.max_tokens = 48;
+    options.calibration.render = [](const json::value&) { return std::string("a chat of words"); };
+    return options;
+  }
+
+  static QuantizeOptions rtn() {
+    QuantizeOptions options;
+    options.method = Method::rtn;
+    return options;
+  }
+
+  ErrorCode code_of(const fs::path& output, const QuantizeOptions& options,
+                    const std::string& part) {
+    try {
+      run(output, options);
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
+      return e.code();
+    }
+    ADD_FAILURE() << "no error: " << part;
+    return ErrorCode::internal;
+  }
+
+  ThreadPool pool{2};
+  std::unique_ptr<ops::Backend> backend = ops::make_backend({}, pool);
+  checkpoint::Checkpoint source = checkpoint::Checkpoint::open(test::tiny_model());
+  tokenizer::Tokenizer tokenizer = tokenizer::Tokenizer::load(test::tiny_model());
+  test::ScratchFolder folder;
+  fs::path out = folder.path() / "out";
+};
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& e : fs::directory_iterator(folder)) names.push_back(e.path().filename());
+  std::ranges::sort(names);
+  return names;
+}
+
+TEST_F(QuantizeModel, WritesWhatLoadsAndIsClose) {
+  for (const Method method : {Method::gptq, Method::rtn}) {
+    QuantizeOptions options = method == Method::gptq ? gptq() : rtn();
+    options.overwrite = true;
+    const QuantizeResult result = run(out, options);
+    EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"out"});
+    EXPECT_FALSE(result.modules.empty());
+    const auto written = checkpoint::Checkpoint::open(out);
+    written.require_text();
+    ASSERT_TRUE(written.config().quantization);
+    EXPECT_EQ(written.config().quantization->bits, 8);
+    EXPECT_EQ(written.config().quantization->group_size, 32);
+    // Round to nearest: within half a step, and what rounding the scale to fp16 adds at the ends.
+    const auto original = model::checkpoint_loader(source);
+    const auto quantized = model::checkpoint_loader(written);
+    for (const ModuleLine& m : result.modules) {
+      const auto& info = *source.find(m.name + ".weight");
+      const auto a = original(m.name, info.shape[0], info.shape[1]);
+      const auto b = quantized(m.name, info.shape[0], info.shape[1]);
+      ASSERT_EQ(b.part.codes.codes != nullptr, true) << m.name;
+      const auto* words = reinterpret_cast<const std::uint16_t*>(info.bytes.data());
+      double error = 0, power = 0;
+      for (std::int64_t n = 0; n < info.shape[0]; ++n)
+        for (std::int64_t k = 0; k < info.shape[1]; ++k) {
+          const auto code =
+              static_cast<int>(b.part.codes.codes[(k / 4 * info.shape[0] + n) * 4 + k % 4]);
+          const auto scale =
+              b.part.codes.scales[static_cast<std::size_t>(k / 32 * info.shape[0] + n)];
+          const double w = bf16_to_float(words[n * info.shape[1] + k]);
+          const double e = w - static_cast<double>(scale) * (code - 128);
+          if (method == Method::rtn) {
+            ASSERT_LE(std::abs(e), scale * 0.57) << m.name << " " << n << " " << k;
+          }
+          error += e * e;
+          power += w * w;
+        }
+      EXPECT_LT(error / power, 1e-4) << m.name;
+    }
+    // Tensors that are not quantized are the source's, byte for byte.
+    for (const char* name :
+         {"model.language_model.norm.weight", "model.language_model.layers.0.linear_attn.A_log"}) {
+      const auto& a = *source.find(name);
+      const auto& b = *written.find(name);
+      ASSERT_EQ(a.bytes.size(), b.bytes.size());
+      EXPECT_TRUE(std::ranges::equal(a.bytes, b.bytes)) << name;
+    }
+    // Report, log and the files beside the weights.
+    const json::value report = read_json(out / "quantize_report.json");
+    EXPECT_EQ(report.at("modules").as_array().size(), result.modules.size());
+    for (const char* name : {"quant_log.csv", "quantize_config.json", "tokenizer.json",
+                             "chat_template.jinja", "generation_config.json"})
+      EXPECT_TRUE(fs::exists(out / name)) << name;
+    model::TextModel loads(*backend, written);
+  }
+}
+
+TEST_F(QuantizeModel, SameBytesForAnyNumberOfThreadsAndShards) {
+  run(out, gptq());
+  ThreadPool alone(1);
+  const auto other = ops::make_backend({}, alone);
+  QuantizeOptions options = gptq();
+  options.shard_bytes = 3'000'000;
+  quantize_model(source, tokenizer, folder.path() / "shards", options, *other, alone, nullptr);
+  const auto a = checkpoint::Checkpoint::open(out);
+  const auto b = checkpoint::Checkpoint::open(folder.path() / "shards");
+  EXPECT_TRUE(fs::exists(folder.path() / "shards" / "model.safetensors.index.json"));
+  ASSERT_EQ(a.tensors().size(), b.tensors().size());
+  for (const auto& t : a.tensors())
+    EXPECT_TRUE(std::ranges::equal(t.bytes, b.find(t.name)->bytes)) << t.name;
+}
+
+TEST_F(QuantizeModel, AnInterruptionLeavesNothing) {
+  for (const std::int64_t at : {std::int64_t{0}, std::int64_t{3}, std::int64_t{8}}) {
+    EXPECT_THROW(run(out, rtn(),
+                     [&](std::int64_t layer, std::int64_t, const std::string&) {
+                       if (layer == at) fail(ErrorCode::interrupted, "stopped");
+                     }),
+                 Error);
+    EXPECT_TRUE(names_in(folder.path()).empty()) << "at layer " << at;
+  }
+}
+
+TEST_F(QuantizeModel, NeverReplacesWhatItShouldNot) {
+  fs::create_directory(out);
+  write_file(out / "thesis.txt", "years of work");
+  EXPECT_EQ(code_of(out, rtn(), "--overwrite"), ErrorCode::invalid_argument);
+  QuantizeOptions options = rtn();
+  options.overwrite = true;
+  EXPECT_EQ(code_of(out, options, "not a model"), ErrorCode::invalid_argument);
+  EXPECT_EQ(read_file(out / "thesis.txt"), "years of work");
+  EXPECT_EQ(code_of(test::tiny_model(), options, "model itself"), ErrorCode::invalid_argument);
+  // An interrupted replacement leaves the old result whole.
+  const fs::path model = folder.path() / "model";
+  run(model, rtn());
+  const std::string before = read_file(model / "quantize_report.json");
+  EXPECT_THROW(run(model, options,
+                   [](std::int64_t layer, std::int64_t, const std::string&) {
+                     if (layer == 5) fail(ErrorCode::interrupted, "stopped");
+                   }),
+               Error);
+  EXPECT_EQ(read_file(model / "quantize_report.json"), before);
+  EXPECT_EQ(names_in(folder.path()), (std::vector<std::string>{"model", "out"}));
+  run(model, options);
+  EXPECT_EQ(names_in(folder.path()), (std::vector<std::string>{"model", "out"}));
+}
+
+TEST_F(QuantizeModel, RefusesBadOptionsAndSources) {
+  const auto refuse = [&](auto change, const std::string& part) {
+    QuantizeOptions options = rtn();
+    change(options);
+    EXPECT_EQ(code_of(out, options, part), ErrorCode::invalid_argument);
+  };
+  refuse([](auto& o) { o.gptq.bits = 5; }, "--bits 5");
+  refuse([](auto& o) { o.gptq.group_size = 48; }, "--group-size 48");
+  refuse([](auto& o) { o.gptq.damp_percent = 0; }, "--damp");
+  refuse([](auto& o) { o.gptq.damp_percent = std::nan(""); }, "--damp");
+  QuantizeOptions no_text = gptq();
+  write_file(folder.path() / "empty.txt", "");
+  no_text.calibration.files = {folder.path() / "empty.txt"};
+  EXPECT_EQ(code_of(out, no_text, "empty.txt"), ErrorCode::invalid_argument);
+  no_text.calibration.files = {folder.path() / "absent.txt"};
+  EXPECT_EQ(code_of(out, no_text, "absent.txt"), ErrorCode::not_found);
+  EXPECT_FALSE(fs::exists(out));
+  run(out, rtn());
+  source = checkpoint::Checkpoint::open(out);
+  EXPECT_EQ(code_of(folder.path() / "again", rtn(), "quantized already"),
+            ErrorCode::invalid_argument);
+  EXPECT_EQ(names_in(folder.path()), (std::vector<std::string>{"empty.txt", "out"}));
+}
+
+TEST_F(QuantizeModel, RefusesWeightsThatAreNotFinite) {
+  const fs::path copy = folder.path() / "copy";
+  fs::copy(test::tiny_model(), copy, fs::copy_options::recursive);
+  const std::string name = "model.language_model.layers.1.mlp.up_proj.weight";
+  const checkpoint::TensorInfo info = *source.find(name);
+  const fs::path file = copy / info.file->path().filename();
+  const auto offset = info.bytes.data() - info.file->bytes().data();
+  std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+  stream.seekp(offset + 200);
+  stream.write("\xc0\x7f", 2);  // a NaN
+  stream.close();
+  source = checkpoint::Checkpoint::open(copy);
+  EXPECT_EQ(code_of(out, rtn(), name), ErrorCode::bad_data);
+  EXPECT_EQ(code_of(out, gptq(), name), ErrorCode::bad_data);
+  EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"copy"});
+}
+
+}  // namespace
+}  // namespace octet::quantize
