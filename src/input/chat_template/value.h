@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <functional>
 #include <memory>
 #include <string>
@@ -53,12 +54,9 @@ struct Callable {
 class Value {
  public:
   Value() : v_(Undefined{}) {}
+  /// One of the alternatives below, exactly: nothing is converted.
   template <typename T>
-    requires std::is_constructible_v<
-        std::variant<Undefined, None, bool, Integer, double, std::shared_ptr<const Text>,
-                     std::shared_ptr<const List>, Tuple, std::shared_ptr<const Dict>, Namespace,
-                     Callable, std::shared_ptr<Loop>>,
-        std::in_place_type_t<T>, T>
+    requires(!std::same_as<T, Value>)
   explicit Value(T v) : v_(std::in_place_type<T>, std::move(v)) {}
   static Value text(Text t) { return Value(std::make_shared<const Text>(std::move(t))); }
   static Value list(List l) { return Value(std::make_shared<const List>(std::move(l))); }

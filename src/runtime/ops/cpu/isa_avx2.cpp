@@ -6,8 +6,12 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c")
+#endif
 namespace octet::ops::cpu::avx2 {
 constexpr int kWidth = 8;
 // 16 registers: 6 rows x 2 vectors of sums, 2 of weights, 1 broadcast.
@@ -24,7 +28,11 @@ constexpr const char* kName = "avx2";
       _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))))
 #include "runtime/ops/cpu/kernels.inl"
 }  // namespace octet::ops::cpu::avx2
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 
 namespace octet::ops::cpu {
 const CpuKernels& avx2_kernels() {

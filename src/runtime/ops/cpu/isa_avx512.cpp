@@ -6,8 +6,14 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#if defined(__clang__)
+#pragma clang attribute push(                                                    \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), \
+    apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
+#endif
 namespace octet::ops::cpu::avx512 {
 constexpr int kWidth = 16;
 // 32 registers: 12 rows x 2 vectors of sums, 2 of weights; the inputs are broadcast by the load.
@@ -24,7 +30,11 @@ constexpr const char* kName = "avx512";
       _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))))
 #include "runtime/ops/cpu/kernels.inl"
 }  // namespace octet::ops::cpu::avx512
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 
 namespace octet::ops::cpu {
 const CpuKernels& avx512_kernels() {
