@@ -12,7 +12,7 @@ namespace octet::cli {
 namespace {
 
 struct Options {
-  std::string model, output, method = "gptq", order = "group_aware", shard_size = "4GB";
+  std::string model, output, method = "gptq", preset = "best", order, shard_size = "4GB";
   std::vector<std::string> calibration;
   quantize::QuantizeOptions quantize;
   ComputeOptions compute;
@@ -58,18 +58,36 @@ json::object to_object(const quantize::QuantizeResult& r) {
       {"relative_error", {{"mean", sum / static_cast<double>(r.modules.size())}, {"max", worst}}}};
 }
 
+// The preset's choices, then single ones over them.
+void apply_preset(Options& o) {
+  quantize::GptqOptions& g = o.quantize.gptq;
+  if (o.preset == "reference") {
+    if (g.bits != 8)
+      fail(ErrorCode::invalid_argument,
+           "--preset reference --bits {}: the published recipe is known for 8 bits here; use "
+           "--preset best",
+           g.bits);
+    g.scales = quantize::ScaleSource::stale;
+    g.scale_rule = {.to_f16 = false, .reference_quirk = true, .search = false};
+  } else if (o.preset != "best") {
+    fail(ErrorCode::invalid_argument, "--preset {}: expected best or reference", o.preset);
+  }
+  if (o.order == "natural") {
+    g.order = quantize::ColumnOrder::natural;
+  } else if (o.order == "descending") {
+    g.order = quantize::ColumnOrder::descending;
+    g.scales = quantize::ScaleSource::original;
+  } else if (!o.order.empty() && o.order != "group_aware") {
+    fail(ErrorCode::invalid_argument, "--order {}: expected group_aware, descending or natural",
+         o.order);
+  }
+}
+
 void run(Options& o) {
   if (o.method != "gptq" && o.method != "rtn")
     fail(ErrorCode::invalid_argument, "--method {}: expected gptq or rtn", o.method);
   o.quantize.method = o.method == "gptq" ? quantize::Method::gptq : quantize::Method::rtn;
-  if (o.order == "natural")
-    o.quantize.gptq.order = quantize::ColumnOrder::natural;
-  else if (o.order == "descending") {
-    o.quantize.gptq.order = quantize::ColumnOrder::descending;
-    o.quantize.gptq.scales = quantize::ScaleSource::original;
-  } else if (o.order != "group_aware")
-    fail(ErrorCode::invalid_argument, "--order {}: expected group_aware, descending or natural",
-         o.order);
+  apply_preset(o);
   o.quantize.shard_bytes = parse_bytes(o.shard_size);
   if (o.quantize.calibration.samples < 1 || o.quantize.calibration.max_tokens < 16)
     fail(ErrorCode::invalid_argument, "--samples and --max-tokens: expected 1 and 16 or more");
@@ -110,8 +128,12 @@ Command add_quantize(CLI::App& app) {
       ->capture_default_str();
   c->add_option("--method", o->method, "gptq, or rtn (round to nearest, no calibration)")
       ->capture_default_str();
-  c->add_option("--order", o->order, "columns: group_aware, descending (static scales), natural")
+  c->add_option("--preset", o->preset,
+                "best: scales searched beforehand; reference: the recipe of the published 8-bit "
+                "checkpoints")
       ->capture_default_str();
+  c->add_option("--order", o->order,
+                "columns: group_aware (default), descending (scales set beforehand), natural");
   c->add_option("--damp", o->quantize.gptq.damp_percent,
                 "share of the mean diagonal added to the Hessian")
       ->capture_default_str();

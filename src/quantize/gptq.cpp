@@ -56,21 +56,24 @@ Factor damped_factor(const std::vector<double>& h, std::int64_t n, const GptqOpt
 // the loops run along output features, which are independent of each other.
 class ColumnLoop {
  public:
+  // diag: of H, in the original order; it weights the search for scales.
   ColumnLoop(std::vector<float> weight, std::int64_t out, const std::vector<double>& u,
-             std::vector<std::int64_t> order, const GptqOptions& options)
+             const std::vector<double>& diag, std::vector<std::int64_t> order,
+             const GptqOptions& options)
       : n_(out),
         k_(static_cast<std::int64_t>(order.size())),
         options_(options),
         w_(std::move(weight)),
         order_(std::move(order)),
         u_(u.begin(), u.end()),
+        importance_(diag.begin(), diag.end()),
         codes_(w_.size()),
         scales_(at(k_ / options.group_size * n_)),
         loss_(at(n_)),
         clipped_(at(n_)) {}
 
   void run(ThreadPool& pool) {
-    if (options_.scales == ScaleSource::original) set_scales_from_original();
+    if (options_.scales == ScaleSource::original) set_scales_from_original(pool);
     pool.parallel_for(n_, kRows, [&](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t n = begin; n < end; n += kRows) rows(n, std::min(n + kRows, end));
     });
@@ -99,32 +102,38 @@ class ColumnLoop {
   // Original group of the column visited as number c.
   std::int64_t group(std::int64_t c) const { return order_[at(c)] / options_.group_size; }
 
-  float scale_of(const std::vector<float>& weights) const {
-    ScaleRule rule = options_.scale_rule;
-    rule.bits = options_.bits;
-    return group_scale(weights, rule);
-  }
-
-  void set_scales_from_original() {
+  void set_scales_from_original(ThreadPool& pool) {
     std::vector<std::int64_t> position(at(k_));
     for (std::int64_t c = 0; c < k_; ++c) position[at(order_[at(c)])] = c;
-    std::vector<float> weights(at(options_.group_size));
-    for (std::int64_t g = 0; g < k_ / options_.group_size; ++g)
-      for (std::int64_t n = 0; n < n_; ++n) {
-        for (std::int64_t i = 0; i < options_.group_size; ++i)
-          weights[at(i)] = w_[at(position[at(g * options_.group_size + i)] * n_ + n)];
-        scales_[at(g * n_ + n)] = scale_of(weights);
-      }
+    const std::int64_t size = options_.group_size;
+    pool.parallel_for(k_ / size, 1, [&](std::int64_t begin, std::int64_t end, int) {
+      std::vector<float> weights(at(size));
+      for (std::int64_t g = begin; g < end; ++g)
+        for (std::int64_t n = 0; n < n_; ++n) {
+          for (std::int64_t i = 0; i < size; ++i)
+            weights[at(i)] = w_[at(position[at(g * size + i)] * n_ + n)];
+          scales_[at(g * n_ + n)] =
+              group_scale(weights, rule(), std::span(importance_).subspan(at(g * size), at(size)));
+        }
+    });
+  }
+
+  ScaleRule rule() const {
+    ScaleRule rule = options_.scale_rule;
+    rule.bits = options_.bits;
+    return rule;
   }
 
   // Scales of the group that begins at visited column c, from the given copy of its columns.
   void set_scales(std::int64_t c, const float* columns, std::int64_t stride, std::int64_t n0,
                   std::int64_t count) {
-    std::vector<float> weights(at(options_.group_size));
+    std::vector<float> weights(at(options_.group_size)), importance(weights.size());
+    for (std::int64_t i = 0; i < options_.group_size; ++i)
+      importance[at(i)] = importance_[at(order_[at(c + i)])];
     for (std::int64_t n = 0; n < count; ++n) {
       for (std::int64_t i = 0; i < options_.group_size; ++i)
         weights[at(i)] = columns[i * stride + n];
-      scales_[at(group(c) * n_ + n0 + n)] = scale_of(weights);
+      scales_[at(group(c) * n_ + n0 + n)] = group_scale(weights, rule(), importance);
     }
   }
 
@@ -189,7 +198,7 @@ class ColumnLoop {
   const GptqOptions& options_;
   std::vector<float> w_;
   std::vector<std::int64_t> order_;
-  std::vector<float> u_;
+  std::vector<float> u_, importance_;
   std::vector<std::uint8_t> codes_;
   std::vector<float> scales_;  // [original group][out]
   std::vector<double> loss_;
@@ -285,7 +294,7 @@ QuantizedMatrix quantize_gptq(std::span<const float> weight, std::int64_t out_fe
   for (std::int64_t c = 0; c < k; ++c)
     for (std::int64_t i = 0; i < n; ++i)
       columns[at(c * n + i)] = dead[at(order[at(c)])] ? 0.0f : weight[at(i * k + order[at(c)])];
-  ColumnLoop loop(std::move(columns), n, factor.u, std::move(order), options);
+  ColumnLoop loop(std::move(columns), n, factor.u, diag, std::move(order), options);
   loop.run(pool);
   r.loss = loop.loss() / static_cast<double>(num_tokens);
   r.clipped = loop.clipped();

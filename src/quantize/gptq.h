@@ -34,7 +34,7 @@ struct GptqOptions {
   double damp_percent = 0.05;    ///< of the mean of diag(H), added to it
   double damp_increment = 0.01;  ///< added to damp_percent when the factorization fails
   ColumnOrder order = ColumnOrder::group_aware;
-  ScaleSource scales = ScaleSource::stale;
+  ScaleSource scales = ScaleSource::original;
   std::int64_t block = 128;
   ScaleRule scale_rule{};  ///< bits is taken from above
 };

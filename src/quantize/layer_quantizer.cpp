@@ -162,6 +162,8 @@ ModuleResult LayerQuantizer::solve(const std::string& name, const model::LinearM
     throw Error(e.code(),
                 fmt::format("{}: module {}: {}", checkpoint_.folder().string(), name, e.what()));
   }
+  // What the file will hold, also where the codes were chosen for float32 scales.
+  for (float& scale : r.matrix.scales) scale = f16_to_float(float_to_f16(scale));
   r.seconds = seconds_since(start);
   return r;
 }

@@ -86,6 +86,7 @@ json::object quantization_config(const QuantizeOptions& options) {
             {"damp_auto_increment", g.damp_increment},
             {"static_groups", g.scales == ScaleSource::original},
             {"true_sequential", true},
+            {"scale_search", g.scale_rule.search},
             {"mse", 0.0},
             {"act_group_aware", g.order == ColumnOrder::group_aware}}},
           {"sym", true},

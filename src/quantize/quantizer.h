@@ -30,10 +30,16 @@ struct ScaleRule {
   /// A group without negative weights gets half the scale, as in the reference, which clips its
   /// upper half. docs/quantization.md
   bool reference_quirk = false;
+  /// Try scales around the one that the largest weight asks for and take the one of least weighted
+  /// error: at 8 bits 0.94 to 1.06 times, at 4 bits and below 0.5 to 1.1 times.
+  bool search = true;
 };
 
-/// Symmetric scale of a group: 2 max|w| / (2^bits - 1); 2 / (2^bits - 1) if all are zero.
-float group_scale(std::span<const float> group, const ScaleRule& rule);
+/// Symmetric scale of a group: 2 max|w| / (2^bits - 1), 2 / (2^bits - 1) if all are zero; or, with
+/// rule.search, what near it minimizes sum_k importance_k (q_k - w_k)^2. importance: one for each
+/// weight (diag(H)), or empty: all the same.
+float group_scale(std::span<const float> group, const ScaleRule& rule,
+                  std::span<const float> importance = {});
 
 /// Nearest code of w, halves to even, clamped to 0 .. 2^bits - 1.
 inline int nearest_code(float w, float scale, int zero, int max_code) {

@@ -48,7 +48,8 @@ TEST(Quantizer, WorkedExampleOfEveryWidth) {
     // 32 equal outputs, since packing wants whole words of zeros.
     std::vector<float> weight;
     for (int n = 0; n < 32; ++n) weight.insert(weight.end(), w.begin(), w.end());
-    const auto q = quantize_rtn(weight, 32, 32, 32, {.bits = row.bits, .to_f16 = false});
+    const auto q =
+        quantize_rtn(weight, 32, 32, 32, {.bits = row.bits, .to_f16 = false, .search = false});
     EXPECT_NEAR(q.scales[0], row.scale, 1e-9);
     EXPECT_EQ(float_to_f16(q.scales[0]), row.half);
     for (std::size_t i = 0; i < row.first.size(); ++i) EXPECT_EQ(q.codes[i], row.first[i]) << i;
@@ -61,13 +62,54 @@ TEST(Quantizer, WorkedExampleOfEveryWidth) {
   }
 }
 
+// The scale found is a float16 number, no worse than the one of the largest weight, and no worse
+// much worse than the best of a ten times finer grid.
+TEST(Quantizer, SearchesTheScaleOfLeastWeightedError) {
+  std::mt19937 rng(7);
+  std::normal_distribution<float> normal;
+  int better = 0;
+  for (const int bits : {8, 4})
+    for (int round = 0; round < 50; ++round) {
+      std::vector<float> w(32), importance(32);
+      for (float& v : w) v = 0.02f * normal(rng);
+      for (float& v : importance) v = std::exp(2 * normal(rng));
+      const auto error = [&](float scale) {
+        const int zero = 1 << (bits - 1);
+        double sum = 0;
+        for (std::size_t i = 0; i < w.size(); ++i) {
+          const double e = w[i] - static_cast<double>(scale) *
+                                      (nearest_code(w[i], scale, zero, 2 * zero - 1) - zero);
+          sum += importance[i] * e * e;
+        }
+        return sum;
+      };
+      const float plain = group_scale(w, {.bits = bits, .search = false});
+      const float found = group_scale(w, {.bits = bits}, importance);
+      EXPECT_EQ(f16_to_float(float_to_f16(found)), found);
+      EXPECT_LE(error(found), error(plain) * 1.0001);
+      better += error(found) < 0.95 * error(plain);
+      // By brute force over the same range, to a finer grid than the search's.
+      double least = error(found);
+      const float absmax = group_scale(w, {.bits = bits, .to_f16 = false, .search = false});
+      for (int i = 0; i <= 500; ++i) {
+        const float share =
+            (bits == 8 ? 0.94f : 0.5f) + static_cast<float>(i) / 500 * (bits == 8 ? 0.12f : 0.6f);
+        least = std::min(least, error(f16_to_float(float_to_f16(absmax * share))));
+      }
+      EXPECT_LE(error(found), least * 1.6) << bits << " bits";
+    }
+  EXPECT_GT(better, 50);  // of 100
+}
+
 TEST(Quantizer, OddGroups) {
   const ScaleRule rule;
   EXPECT_GT(group_scale(std::vector<float>(32, 0.0f), rule), 0);
   EXPECT_GT(group_scale(std::vector<float>(32, 1e-12f), rule), 0);  // below the smallest float16
   const std::vector<float> positive(32, 0.5f);
-  EXPECT_NEAR(group_scale(positive, {.to_f16 = false}), 1.0 / 255, 1e-9);
-  EXPECT_NEAR(group_scale(positive, {.to_f16 = false, .reference_quirk = true}), 0.5 / 255, 1e-9);
+  EXPECT_NEAR(group_scale(positive, {.to_f16 = false, .search = false}), 1.0 / 255, 1e-9);
+  EXPECT_NEAR(group_scale(positive, {.to_f16 = false, .reference_quirk = true, .search = false}),
+              0.5 / 255, 1e-9);
+  EXPECT_GT(group_scale(std::vector<float>(32, 1e-12f), {.search = false}), 0);
   EXPECT_EQ(nearest_code(0.5f, 1.0f, 128, 255), 128);  // halves to even
   EXPECT_EQ(nearest_code(1.5f, 1.0f, 128, 255), 130);
   EXPECT_EQ(nearest_code(-1e30f, 1e-3f, 128, 255), 0);
@@ -130,7 +172,7 @@ TEST(Gptq, SmallCaseVariants) {
                        .group_size = 4,
                        .order = order,
                        .scales = scales,
-                       .scale_rule = {.to_f16 = false}};
+                       .scale_rule = {.to_f16 = false, .search = false}};
   };
   const Row rows[] = {
       {"stale",
@@ -163,7 +205,7 @@ TEST(Gptq, SmallCaseVariants) {
     // The example is computed in double; float32 weights move its near ties in the fifth digit.
     EXPECT_NEAR(report.loss / row.loss, 1, 1e-5) << row.name;
   }
-  const auto rtn = quantize_rtn(c.weight, 3, 8, 4, {.bits = 4, .to_f16 = false});
+  const auto rtn = quantize_rtn(c.weight, 3, 8, 4, {.bits = 4, .to_f16 = false, .search = false});
   const int expected[] = {-8, 7,  6, 4, 7,  3, -2, -6, 2, -1, -4, -8,
                           -5, -6, 7, 6, -6, 7, 6,  5,  7, 4,  1,  -2};
   for (std::size_t i = 0; i < 24; ++i) EXPECT_EQ(static_cast<int>(rtn.codes[i]) - 8, expected[i]);
@@ -192,17 +234,18 @@ TEST(Gptq, GoldenCases) {
     Hessian hessian(k);
     hessian.add(golden.floats(name + ".X"), pool);
     const std::int64_t tokens = hessian.num_rows();
-    const GptqOptions options{.bits = o.at("bits").to_number<std::int64_t>(),
-                              .group_size = o.at("g").to_number<std::int64_t>(),
-                              .damp_percent = number("damp"),
-                              .order = order == "natural" ? ColumnOrder::natural
-                                       : order == "gar"   ? ColumnOrder::group_aware
-                                                          : ColumnOrder::descending,
-                              .scales = groups == "stale"   ? ScaleSource::stale
-                                        : groups == "fresh" ? ScaleSource::fresh
-                                                            : ScaleSource::original,
-                              .block = o.at("block").to_number<std::int64_t>(),
-                              .scale_rule = {.to_f16 = false, .reference_quirk = true}};
+    const GptqOptions options{
+        .bits = o.at("bits").to_number<std::int64_t>(),
+        .group_size = o.at("g").to_number<std::int64_t>(),
+        .damp_percent = number("damp"),
+        .order = order == "natural" ? ColumnOrder::natural
+                 : order == "gar"   ? ColumnOrder::group_aware
+                                    : ColumnOrder::descending,
+        .scales = groups == "stale"   ? ScaleSource::stale
+                  : groups == "fresh" ? ScaleSource::fresh
+                                      : ScaleSource::original,
+        .block = o.at("block").to_number<std::int64_t>(),
+        .scale_rule = {.to_f16 = false, .reference_quirk = true, .search = false}};
     GptqReport report;
     const auto q = quantize_gptq(golden.floats(name + ".W"), n, k, hessian.take(), tokens, options,
                                  pool, &report);

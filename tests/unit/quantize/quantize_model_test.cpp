@@ -38,6 +38,7 @@ class QuantizeModel : public testing::Test {
   static QuantizeOptions rtn() {
     QuantizeOptions options;
     options.method = Method::rtn;
+    options.gptq.scale_rule.search = false;
     return options;
   }
 
