@@ -145,6 +145,25 @@ std::vector<std::int32_t> encode_prompt(const tokenizer::Tokenizer& tokenizer,
   return tokenizer.encode(segments);
 }
 
+std::vector<std::string> read_text_rows(const std::string& path) {
+  const std::string file = read_file(path);
+  std::vector<std::string> rows;
+  for (std::size_t begin = 0, number = 1; begin < file.size(); ++number) {
+    auto end = file.find('\n', begin);
+    if (end == std::string::npos) end = file.size();
+    const std::string_view line(file.data() + begin, end - begin);
+    begin = end + 1;
+    if (line.empty()) continue;
+    const std::string where = fmt::format("{}, line {}", path, number);
+    const json::value row = parse_json(line, where);
+    const json::value* text = row.is_object() ? row.get_object().if_contains("text") : nullptr;
+    if (!text || !text->is_string())
+      fail(ErrorCode::bad_data, "{}: expected an object with a string `text`", where);
+    rows.emplace_back(text->get_string());
+  }
+  return rows;
+}
+
 ChatInput read_chat_input(const std::string& path) {
   const json::value value = read_json(path);
   ChatInput input;

@@ -66,6 +66,9 @@ struct ChatInput {
 };
 ChatInput read_chat_input(const std::string& path);
 
+/// The `text` of each line of a jsonl file; empty lines are skipped. Errors: not_found, bad_data.
+std::vector<std::string> read_text_rows(const std::string& path);
+
 /// The folder of shipped data, e.g. the default calibration text.
 std::filesystem::path shipped_file(const std::string& name);
 

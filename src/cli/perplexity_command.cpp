@@ -19,23 +19,7 @@ struct Options {
 
 // Rows of a jsonl file with `text`, joined by blank lines.
 std::string joined_rows(const std::string& path) {
-  const std::string file = read_file(path);
-  std::string text;
-  bool first = true;
-  for (std::size_t begin = 0; begin < file.size();) {
-    auto end = file.find('\n', begin);
-    if (end == std::string::npos) end = file.size();
-    const std::string_view line(file.data() + begin, end - begin);
-    begin = end + 1;
-    if (line.empty()) continue;
-    const json::value row = parse_json(line, path);
-    const json::value* t = row.is_object() ? row.get_object().if_contains("text") : nullptr;
-    if (!t || !t->is_string())
-      fail(ErrorCode::bad_data, "{}: expected lines with a string `text`", path);
-    if (!std::exchange(first, false)) text += "\n\n";
-    text += std::string_view(t->get_string());
-  }
-  return text;
+  return fmt::format("{}", fmt::join(read_text_rows(path), "\n\n"));
 }
 
 json::object to_object(const Options& o, const evaluate::PerplexityResult& r) {

@@ -48,19 +48,8 @@ void run(const Options& o) {
     fmt::print("{}\n", o.as_json ? to_json(json::object{{"text", text}}) : text);
   } else if (!o.lines.empty()) {
     // One result a line: for sweeps.
-    const std::string file = read_file(o.lines);
-    for (std::size_t begin = 0; begin < file.size();) {
-      auto end = file.find('\n', begin);
-      if (end == std::string::npos) end = file.size();
-      const std::string_view line(file.data() + begin, end - begin);
-      begin = end + 1;
-      if (line.empty()) continue;
-      const json::value row = parse_json(line, o.lines);
-      const json::value* text = row.is_object() ? row.get_object().if_contains("text") : nullptr;
-      if (!text || !text->is_string())
-        fail(ErrorCode::bad_data, "{}: expected lines with a string `text`", o.lines);
-      fmt::print("{}\n", to_json(result(t, t.encode(std::string_view(text->get_string())))));
-    }
+    for (const std::string& text : read_text_rows(o.lines))
+      fmt::print("{}\n", to_json(result(t, t.encode(text))));
   } else if (!o.messages.empty()) {
     ChatInput input = read_chat_input(o.messages);
     if (!input.kwargs.contains("add_generation_prompt"))
