@@ -5,6 +5,7 @@
 
 #include "cli/common.h"
 #include "model/synthetic.h"
+#include "runtime/base/cpu_features.h"
 #include "runtime/base/progress.h"
 #include "runtime/base/system.h"
 #include "runtime/ops/cpu/cpu_backend.h"
@@ -41,7 +42,7 @@ std::vector<Size> published_sizes() {
 
 void run(bool as_json, const ComputeOptions& compute) {
   Machine machine(compute);
-  const auto isas = ops::available_isas();
+  const auto isas = available_isas();
   const auto speed = ops::cpu::measure_machine("auto", machine.pool);
   const std::size_t total = total_memory_bytes(), free = available_memory_bytes();
   json::array fits;

@@ -48,7 +48,13 @@ json::object to_object(const quantize::QuantizeResult& r) {
   return {
       {"output", r.output.string()},
       {"modules", r.modules.size()},
-      {"seconds", {{"total", r.seconds}, {"solve", r.solve_seconds}}},
+      {"seconds",
+       {{"total", r.seconds},
+        {"load", r.phases.load},
+        {"forward", r.phases.forward},
+        {"statistics", r.phases.statistics},
+        {"factor", r.phases.factor},
+        {"solve", r.phases.solve}}},
       {"peak_rss_bytes", peak_rss_bytes()},
       {"bytes", {{"source", r.source_bytes}, {"output", r.output_bytes}}},
       {"calibration",
@@ -62,16 +68,31 @@ json::object to_object(const quantize::QuantizeResult& r) {
 void apply_preset(Options& o) {
   quantize::GptqOptions& g = o.quantize.gptq;
   if (o.preset == "reference") {
-    if (g.bits != 8)
-      fail(ErrorCode::invalid_argument,
-           "--preset reference --bits {}: the published recipe is known for 8 bits here; use "
-           "--preset best",
-           g.bits);
     g.scales = quantize::ScaleSource::stale;
-    g.scale_rule = {.to_f16 = false, .reference_quirk = true, .search = false};
+    g.scale_rule = {.bits = g.scale_rule.bits,
+                    .grid = quantize::ScaleGrid::f32,
+                    .search = quantize::ScaleSearch::none,
+                    .reference_quirk = true};
+    g.target_shift = 0;
+    g.refine_rounds = 0;
+    g.row_fallback = false;
+    if (g.scale_rule.bits < 8) {
+      // FOEM with its columns in natural order: it never applied group-aware order.
+      g.order = quantize::ColumnOrder::natural;
+      g.foem_alpha = 0.25;
+      g.foem_beta = 0.2;
+      g.scale_rule.search = quantize::ScaleSearch::mse;
+    }
   } else if (o.preset != "best") {
     fail(ErrorCode::invalid_argument, "--preset {}: expected best or reference", o.preset);
   }
+  if (const char* x = std::getenv("X_SCALES")) g.scales = std::string(x)=="original"?quantize::ScaleSource::original:std::string(x)=="fresh"?quantize::ScaleSource::fresh:quantize::ScaleSource::feedback;
+  if (const char* x = std::getenv("X_REFINE")) g.refine_rounds = atoi(x);
+  if (const char* x = std::getenv("X_SWEEPS")) g.refine_sweeps = atoi(x);
+  if (const char* x = std::getenv("X_SHIFT")) g.target_shift = atof(x);
+  if (const char* x = std::getenv("X_FALL")) g.row_fallback = atoi(x);
+  if (const char* x = std::getenv("X_GRID")) g.scale_rule.grid = quantize::ScaleGrid(atoi(x));
+  if (const char* x = std::getenv("X_SERVE")) g.scale_rule.serve = quantize::ServeType(atoi(x));
   if (o.order == "natural") {
     g.order = quantize::ColumnOrder::natural;
   } else if (o.order == "descending") {
@@ -105,9 +126,10 @@ void run(Options& o) {
     o.quantize.calibration.render = [chat](const json::value& messages) {
       return chat->render(chat_template::with_parsed_arguments(messages), nullptr, {});
     };
+  linalg::Linalg linalg(machine.pool, o.compute.isa);
   Progress bar("quantize", source.config().text.num_hidden_layers, "layers");
   const auto result = quantize::quantize_model(
-      source, tokenizer, o.output, o.quantize, *machine.backend, machine.pool,
+      source, tokenizer, o.output, o.quantize, *machine.backend, linalg,
       [&](std::int64_t done, std::int64_t, const std::string& what) { bar.update(done, what); });
   bar.finish();
   if (o.as_json)
@@ -123,7 +145,7 @@ Command add_quantize(CLI::App& app) {
   auto* c = app.add_subcommand("quantize", "Makes an 8- or 4-bit GPTQ checkpoint");
   c->add_option("MODEL", o->model, "16-bit checkpoint: folder, `tiny`, or hub id")->required();
   c->add_option("OUT", o->output, "folder of the result; complete or not there")->required();
-  c->add_option("--bits", o->quantize.gptq.bits, "8 or 4")->capture_default_str();
+  c->add_option("--bits", o->quantize.gptq.scale_rule.bits, "8 or 4")->capture_default_str();
   c->add_option("--group-size", o->quantize.gptq.group_size, "32, 64, 128, or -1 for whole rows")
       ->capture_default_str();
   c->add_option("--method", o->method, "gptq, or rtn (round to nearest, no calibration)")

@@ -1,14 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "quantize/input_statistics.h"
 #include "quantize/quantizer.h"
-
-namespace octet {
-class ThreadPool;
-}
 
 namespace octet::quantize {
 
@@ -18,46 +16,71 @@ enum class ColumnOrder {
   /// Groups by their largest diag(H), inside a group columns by diag(H): the file stays an ordinary
   /// one with contiguous groups. The reference's act_group_aware.
   group_aware,
-  descending,  ///< by diag(H); needs static scales
+  descending,  ///< by diag(H); needs the original scales
 };
 
 /// Which weights a group's scale is taken from.
 enum class ScaleSource {
   stale,     ///< as corrected up to the last block of 128 columns: the reference
   fresh,     ///< as corrected up to the column before
-  original,  ///< before any correction ("static groups")
+  original,  ///< before any correction ("static groups"), weighted by diag(H)
+  /// As `fresh`, each candidate tried with the error feedback that its rounding causes inside the
+  /// group: the cost is the loss that GPTQ minimizes. Groups of at most 128.
+  feedback,
 };
 
 struct GptqOptions {
-  std::int64_t bits = 8;
   std::int64_t group_size = 32;  ///< divides in_features
   double damp_percent = 0.05;    ///< of the mean of diag(H), added to it
   double damp_increment = 0.01;  ///< added to damp_percent when the factorization fails
   ColumnOrder order = ColumnOrder::group_aware;
-  ScaleSource scales = ScaleSource::original;
+  ScaleSource scales = ScaleSource::feedback;
   std::int64_t block = 128;
-  ScaleRule scale_rule{};  ///< bits is taken from above
+  ScaleRule scale_rule{};
+  /// Share of the difference between the unquantized model's inputs and the real ones that the
+  /// weight is moved to make good: W + share W D H^-1. 0: none.
+  double target_shift = 0.5;
+  /// FOEM and GPTAQ as the reference has them: alpha weighs D inside the column loop, beta pulls
+  /// columns back to the original weight. 0: none.
+  double foem_alpha = 0, foem_beta = 0;
+  /// After the column loop: this many rounds of sweeps of coordinate descent over the codes, the
+  /// last of a round also fitting the scales by least squares.
+  std::int64_t refine_rounds = 3, refine_sweeps = 2;
+  /// Rows that err more than plain rounding on held-out inputs are rounded plainly.
+  bool row_fallback = true;
 };
 
 struct GptqReport {
-  double loss = 0;            ///< sum over weights of (w - q)^2 / U_cc^2 / 2, over tokens
-  double relative_error = 0;  ///< tr(D H D^T) / tr(W H W^T), D the error, H damped
+  double loss = 0;  ///< of the column loop: sum of (w - q)^2 / U_cc^2 / 2, over tokens
+  double relative_error = 0;  ///< tr(D H D^T) / tr(W H W^T), D the error against the target
   double damp_percent = 0;    ///< what was needed
-  std::int64_t dead_columns = 0, clipped = 0;
+  double smallest_pivot = 0;  ///< of the factorization, over the mean of diag(H)
+  std::int64_t dead_columns = 0, clipped = 0, plain_rows = 0;
 };
 
 /// Column order for options, perm[new] = old; ties by index. diag: of H after dead columns are
 /// mended.
-std::vector<std::int64_t> column_order(std::span<const double> diag, ColumnOrder order,
+std::vector<std::int64_t> column_order(std::span<const float> diag, ColumnOrder order,
                                        std::int64_t group_size);
 
-/// GPTQ for one linear. weight [out, in]; hessian [in, in] = (2 / tokens) x^T x, consumed.
-/// Same bits for any number of threads. Errors: bad_data if weights are not finite, or if H can't
-/// be factored with any damping below 1 (never a silent fall-back).
-/// Source: arXiv 2210.17323; docs/quantization.md for the reference's order of operations.
-QuantizedMatrix quantize_gptq(std::span<const float> weight, std::int64_t out_features,
-                              std::int64_t in_features, std::vector<double> hessian,
-                              std::int64_t num_tokens, const GptqOptions& options, ThreadPool& pool,
-                              GptqReport* report = nullptr);
+/// GPTQ for the linears that share one input: factors its Hessian once. docs/quantization.md.
+/// Memory: 8 in^2 bytes while solving, beside the statistics. Same bits for any number of threads.
+/// Source: arXiv 2210.17323.
+class Solver {
+ public:
+  /// Errors: bad_data if H can't be factored with any damping below 1 (never a silent fall-back).
+  Solver(InputStatistics statistics, const GptqOptions& options, const SolverKernels& kernels,
+         linalg::Linalg& linalg);
+  ~Solver();
+
+  /// weight [out, in]. Cost: in^2 out operations, each refinement sweep twice that.
+  /// Errors: bad_data if weights or the loss are not finite.
+  QuantizedMatrix solve(std::span<const float> weight, std::int64_t out_features,
+                        GptqReport* report = nullptr);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace octet::quantize

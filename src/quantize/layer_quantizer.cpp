@@ -4,7 +4,6 @@
 #include <chrono>
 #include <memory>
 
-#include "quantize/hessian.h"
 #include "runtime/base/system.h"
 #include "runtime/base/thread_pool.h"
 
@@ -14,6 +13,7 @@ namespace {
 
 constexpr std::int64_t kStepRows = 1024;  // tokens that pass a layer together
 constexpr std::int64_t kStepSequences = 8;
+constexpr std::size_t kHeldOutEvery = 10;  // one row of so many judges the others
 
 checkpoint::TextConfig one_of_each(const checkpoint::TextConfig& config) {
   checkpoint::TextConfig c = config;
@@ -34,9 +34,30 @@ std::vector<float> to_host(ops::Backend& backend, TensorView t) {
   return values;
 }
 
+// The widest of what is kept between the parts of a layer.
+std::int64_t kept_width(const checkpoint::TextConfig& config) {
+  std::int64_t width = config.intermediate_size;
+  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer)
+    width = std::max(width, model::quantized_modules(config, layer)[1][0].in_features);
+  return width;
+}
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
+
+// Adds the time until its end to a sum.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& sum) : sum_(sum) {}
+  ~Stopwatch() { sum_ += seconds_since(start_); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& sum_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
 
 }  // namespace
 
@@ -63,15 +84,21 @@ model::ModuleWeight to_module_weight(const QuantizedMatrix& q) {
   return m;
 }
 
+bool needs_reference(const GptqOptions& options) {
+  return options.target_shift != 0 || options.foem_alpha != 0;
+}
+
 LayerQuantizer::LayerQuantizer(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
                                const CalibrationSet& calibration, Method method,
-                               const GptqOptions& options, ThreadPool& pool)
+                               const GptqOptions& options, const ArenaPlan& arena,
+                               linalg::Linalg& linalg)
     : backend_(backend),
       checkpoint_(checkpoint),
       calibration_(calibration),
       method_(method),
       options_(options),
-      pool_(pool),
+      linalg_(linalg),
+      kernels_(choose_kernels(linalg.isa())),
       two_layers_(one_of_each(checkpoint.config().text)),
       rope_(checkpoint.config().text),
       workspace_(backend, checkpoint.config().text),
@@ -81,83 +108,203 @@ LayerQuantizer::LayerQuantizer(ops::Backend& backend, const checkpoint::Checkpoi
                                 kStepSequences * ops::kPageTokens}) {
   if (method == Method::rtn) return;
   const checkpoint::TextConfig& config = checkpoint.config().text;
+  std::vector<std::int64_t> tokens;
+  for (const auto& row : calibration.rows) tokens.push_back(static_cast<std::int64_t>(row.size()));
+  const auto store = [&](std::int64_t width) {
+    return arena.spill ? std::make_unique<RowStore>(tokens, width, arena.folder)
+                       : std::make_unique<RowStore>(tokens, width);
+  };
+  if (needs_reference(options)) reference_ = std::make_unique<Stream>();
+  for (Stream* stream : {&real_, reference_.get()}) {
+    if (!stream) continue;
+    stream->hidden = store(config.hidden_size);
+    if (arena.keep_inputs) stream->kept = store(kept_width(config));
+  }
   const auto table = checkpoint.get("model.language_model.embed_tokens.weight",
                                     {config.vocab_size, config.hidden_size});
   const TensorView embed{const_cast<std::byte*>(table.bytes.data()), table.dtype, table.shape, {}};
-  for (const auto& row : calibration.rows) {
-    const auto n = static_cast<std::int64_t>(row.size());
-    const Tensor ids = backend.allocate(DType::i32, {n});
-    const Tensor x = backend.allocate(DType::f32, {n, config.hidden_size});
-    backend.upload(std::as_bytes(std::span(row)), ids);
+  for (std::size_t i = 0; i < calibration.rows.size(); ++i) {
+    const Tensor ids = backend.allocate(DType::i32, {tokens[i]});
+    const Tensor x = backend.allocate(DType::f32, {tokens[i], config.hidden_size});
+    backend.upload(std::as_bytes(std::span(calibration.rows[i])), ids);
     backend.embed(embed, ids, x);
-    hidden_.push_back(to_host(backend, x));
+    const auto values = to_host(backend, x);
+    real_.hidden->write(i, values);
+    if (reference_) reference_->hidden->write(i, values);
   }
 }
 
-void LayerQuantizer::for_rows(const model::LayerWeights& weights, const Visit& visit, bool keep) {
-  const checkpoint::TextConfig& config = checkpoint_.config().text;
-  for (std::size_t first = 0; first < hidden_.size();) {
-    check_interrupt();
-    // Some rows side by side.
-    std::vector<model::Sequence> sequences;
-    ops::RaggedBatch batch;
-    std::size_t last = first;
-    for (; last < hidden_.size() && static_cast<std::int64_t>(last - first) < kStepSequences;
-         ++last) {
-      const auto n = static_cast<std::int64_t>(calibration_.rows[last].size());
-      if (last > first && batch.num_rows + n > kStepRows) break;
-      sequences.push_back(sequences_.create());
-      auto segment = sequences_.segment(sequences.back(), n, false);
-      segment.row_begin = batch.num_rows;
-      batch.num_rows += n;
-      batch.segments.push_back(std::move(segment));
+// Some rows side by side: their tensors and the step that computes them.
+struct LayerQuantizer::RowBatch {
+  RowBatch(LayerQuantizer& q, const Stream& stream, std::size_t begin, std::size_t end)
+      : q_(q), begin_(begin) {
+    const checkpoint::TextConfig& config = q.checkpoint_.config().text;
+    for (std::size_t i = begin; i < end; ++i) {
+      const auto n = static_cast<std::int64_t>(q.calibration_.rows[i].size());
+      sequences_.push_back(q.sequences_.create());
+      auto segment = q.sequences_.segment(sequences_.back(), n, false);
+      segment.row_begin = batch_.num_rows;
+      batch_.num_rows += n;
+      batch_.segments.push_back(std::move(segment));
     }
-    const Tensor x = backend_.allocate(DType::f32, {batch.num_rows, config.hidden_size});
-    std::vector<std::int32_t> positions(static_cast<std::size_t>(3 * batch.num_rows));
-    for (std::size_t i = 0; i < batch.segments.size(); ++i) {
-      const ops::Segment& s = batch.segments[i];
-      backend_.upload(std::as_bytes(std::span(hidden_[first + i])),
-                      x.view().rows(s.row_begin, s.num_rows));
+    const std::int64_t rows = batch_.num_rows;
+    std::vector<std::int32_t> positions(static_cast<std::size_t>(3 * rows));
+    for (const ops::Segment& s : batch_.segments)
       for (std::int64_t axis = 0; axis < 3; ++axis)
         for (std::int64_t t = 0; t < s.num_rows; ++t)
-          positions[static_cast<std::size_t>(axis * batch.num_rows + s.row_begin + t)] =
+          positions[static_cast<std::size_t>(axis * rows + s.row_begin + t)] =
               static_cast<std::int32_t>(t);
+    std::vector<float> turns(static_cast<std::size_t>(rows * q.rope_.rotary_dim()));
+    q.rope_.cos_sin(positions, rows, turns.data());
+    cos_sin_ = q.backend_.allocate(DType::f32, {rows, q.rope_.rotary_dim()});
+    q.backend_.upload(std::as_bytes(std::span(turns)), cos_sin_);
+    q.workspace_.reserve(rows);
+    x_ = load(*stream.hidden);
+    context_ = std::make_unique<model::StepContext>(model::StepContext{
+        q.backend_, config, batch_, cos_sin_, q.sequences_.kv(), q.sequences_.states()});
+    step_ = std::make_unique<model::LayerStep>(*context_, stream.weights, q.workspace_, 0);
+  }
+  model::LayerStep& step() { return *step_; }
+  TensorView x() { return x_; }
+
+  // The rows' values on the backend.
+  Tensor load(const RowStore& store) {
+    Tensor t = q_.backend_.allocate(DType::f32, {batch_.num_rows, store.width()});
+    std::vector<float> values;
+    for (std::size_t i = 0; i < batch_.segments.size(); ++i) {
+      const ops::Segment& s = batch_.segments[i];
+      values.resize(static_cast<std::size_t>(s.num_rows * store.width()));
+      store.read(begin_ + i, values);
+      q_.backend_.upload(std::as_bytes(std::span(values)), t.view().rows(s.row_begin, s.num_rows));
     }
-    std::vector<float> turns(static_cast<std::size_t>(batch.num_rows * rope_.rotary_dim()));
-    rope_.cos_sin(positions, batch.num_rows, turns.data());
-    const Tensor cos_sin = backend_.allocate(DType::f32, {batch.num_rows, rope_.rotary_dim()});
-    backend_.upload(std::as_bytes(std::span(turns)), cos_sin);
-    workspace_.reserve(batch.num_rows);
-    const model::StepContext context{backend_, config,          batch,
-                                     cos_sin,  sequences_.kv(), sequences_.states()};
-    model::LayerStep step(context, weights, workspace_, 0);
-    visit(step, x);
-    if (keep)
-      for (std::size_t i = 0; i < batch.segments.size(); ++i) {
-        const ops::Segment& s = batch.segments[i];
-        backend_.download(x.view().rows(s.row_begin, s.num_rows),
-                          std::as_writable_bytes(std::span(hidden_[first + i])));
-      }
+    return t;
+  }
+  void save(TensorView from, RowStore& store) {
+    std::vector<float> values;
+    for (std::size_t i = 0; i < batch_.segments.size(); ++i) {
+      const ops::Segment& s = batch_.segments[i];
+      values.resize(static_cast<std::size_t>(s.num_rows * store.width()));
+      q_.backend_.download(from.rows(s.row_begin, s.num_rows),
+                           std::as_writable_bytes(std::span(values)));
+      store.write(begin_ + i, values);
+    }
+  }
+
+ private:
+  LayerQuantizer& q_;
+  std::size_t begin_;
+  std::vector<model::Sequence> sequences_;
+  ops::RaggedBatch batch_;
+  Tensor cos_sin_, x_;
+  std::unique_ptr<model::StepContext> context_;
+  std::unique_ptr<model::LayerStep> step_;
+};
+
+bool LayerQuantizer::held_out(std::size_t row) const {
+  return options_.row_fallback && row % kHeldOutEvery == kHeldOutEvery - 1;
+}
+
+// Rows in batches; held-out rows are never beside others.
+void LayerQuantizer::for_batches(const std::function<void(std::size_t, std::size_t)>& body) {
+  const auto& rows = calibration_.rows;
+  for (std::size_t first = 0; first < rows.size();) {
+    check_interrupt();
+    auto tokens = static_cast<std::int64_t>(rows[first].size());
+    std::size_t last = first + 1;
+    for (; last < rows.size() && static_cast<std::int64_t>(last - first) < kStepSequences; ++last) {
+      tokens += static_cast<std::int64_t>(rows[last].size());
+      if (tokens > kStepRows || held_out(first) || held_out(last)) break;
+    }
+    body(first, last);
     first = last;
   }
 }
 
+// The input of a point's modules for some rows. On the way to the third point the mixer's part of
+// the residual stream becomes final. What the next part of the layer starts from is kept, or
+// computed again.
+std::vector<float> LayerQuantizer::inputs(Stream& stream, std::size_t begin, std::size_t end,
+                                          std::size_t point) {
+  RowBatch batch(*this, stream, begin, end);
+  model::LayerStep& s = batch.step();
+  const auto keep = [&](TensorView values) {
+    if (!stream.kept) return;
+    stream.kept->set_width(values.dim(1));
+    batch.save(values, *stream.kept);
+  };
+  TensorView input;
+  Tensor core;
+  switch (point) {
+    case 0:
+      input = s.mixer_input(batch.x());
+      break;
+    case 1:
+      input = s.mixer(s.mixer_input(batch.x()));
+      keep(input);
+      break;
+    case 2:
+      if (stream.kept) core = batch.load(*stream.kept);
+      s.mixer_output(stream.kept ? core.view() : s.mixer(s.mixer_input(batch.x())), batch.x());
+      batch.save(batch.x(), *stream.hidden);
+      input = s.mlp_input(batch.x());
+      break;
+    default:
+      input = s.mlp(s.mlp_input(batch.x()));
+      keep(input);
+  }
+  return to_host(backend_, input);
+}
+
+// The residual stream after the layer.
+void LayerQuantizer::finish_layer() {
+  const Stopwatch watch(seconds_.forward);
+  for_batches([&](std::size_t begin, std::size_t end) {
+    for (Stream* stream : {&real_, reference_.get()}) {
+      if (!stream) continue;
+      RowBatch batch(*this, *stream, begin, end);
+      model::LayerStep& s = batch.step();
+      Tensor act;
+      if (stream->kept) act = batch.load(*stream->kept);
+      s.mlp_output(stream->kept ? act.view() : s.mlp(s.mlp_input(batch.x())), batch.x());
+      batch.save(batch.x(), *stream->hidden);
+    }
+  });
+}
+
+InputStatistics LayerQuantizer::statistics(std::size_t point, std::int64_t in_features) {
+  bool any_held_out = false;
+  for (std::size_t i = 0; i < calibration_.rows.size(); ++i) any_held_out |= held_out(i);
+  InputSums sums(in_features, reference_ != nullptr, any_held_out);
+  for_batches([&](std::size_t begin, std::size_t end) {
+    std::vector<float> x, y;
+    {
+      const Stopwatch watch(seconds_.forward);
+      x = inputs(real_, begin, end, point);
+      if (reference_) y = inputs(*reference_, begin, end, point);
+    }
+    const Stopwatch watch(seconds_.statistics);
+    if (held_out(begin))
+      sums.add_held_out(x, linalg_);
+    else
+      sums.add(x, y, linalg_);
+  });
+  const Stopwatch watch(seconds_.statistics);
+  return sums.take();
+}
+
 ModuleResult LayerQuantizer::solve(const std::string& name, const model::LinearModule& module,
-                                   const std::vector<double>& hessian, std::int64_t tokens) {
+                                   Solver* solver, std::int64_t tokens) {
+  const Stopwatch watch(seconds_.solve);
   const auto start = std::chrono::steady_clock::now();
   const auto source = checkpoint_.get(name + ".weight", {module.out_features, module.in_features});
   const auto weight =
       ops::dequantize(model::dense_part(source), {0, module.out_features}, {0, module.in_features});
   ModuleResult r{.name = name, .num_tokens = tokens};
-  GptqOptions options = options_;
-  if (options.group_size < 0) options.group_size = module.in_features;
-  options.scale_rule.bits = options.bits;
   try {
-    r.matrix = method_ == Method::rtn
-                   ? quantize_rtn(weight, module.out_features, module.in_features,
-                                  options.group_size, options.scale_rule)
-                   : quantize_gptq(weight, module.out_features, module.in_features, hessian, tokens,
-                                   options, pool_, &r.report);
+    r.matrix = solver ? solver->solve(weight, module.out_features, &r.report)
+                      : quantize_rtn(weight, module.out_features, module.in_features,
+                                     group_size(module.in_features), options_.scale_rule, kernels_,
+                                     linalg_.pool());
   } catch (const Error& e) {
     throw Error(e.code(),
                 fmt::format("{}: module {}: {}", checkpoint_.folder().string(), name, e.what()));
@@ -166,6 +313,10 @@ ModuleResult LayerQuantizer::solve(const std::string& name, const model::LinearM
   for (float& scale : r.matrix.scales) scale = f16_to_float(float_to_f16(scale));
   r.seconds = seconds_since(start);
   return r;
+}
+
+std::int64_t LayerQuantizer::group_size(std::int64_t in_features) const {
+  return options_.group_size < 0 ? in_features : options_.group_size;
 }
 
 std::vector<ModuleResult> LayerQuantizer::quantize(
@@ -178,54 +329,72 @@ std::vector<ModuleResult> LayerQuantizer::quantize(
     for (const auto& group : groups)
       for (const auto& module : group) {
         step(module.name);
-        results.push_back(solve(prefix + module.name, module, {}, 0));
+        results.push_back(solve(prefix + module.name, module, nullptr, 0));
       }
     return results;
   }
-
-  // Modules that are done are read from the results, the others from the checkpoint.
-  const auto from_checkpoint = model::checkpoint_loader(checkpoint_);
-  const auto loader = [&](const std::string& name, std::int64_t out, std::int64_t in) {
-    const auto done = std::ranges::find(results, name, &ModuleResult::name);
-    return done == results.end() ? from_checkpoint(name, out, in) : to_module_weight(done->matrix);
-  };
-  model::LayerWeights weights = model::load_layer(backend_, checkpoint_, loader, layer);
+  const auto loader = loader_of(results);
+  load(layer, results);
   for (std::size_t point = 0; point < 4; ++point) {
+    const std::int64_t in_features = groups[point][0].in_features;
     step("inputs of " + groups[point][0].name);
-    Hessian hessian(groups[point][0].in_features);
-    // The input of the point's modules; on the way to the third the mixer's part is final.
-    const auto visit = [&](model::LayerStep& s, TensorView x) {
-      TensorView input;
-      switch (point) {
-        case 0:
-          input = s.mixer_input(x);
-          break;
-        case 1:
-          input = s.mixer(s.mixer_input(x));
-          break;
-        case 2:
-          s.mixer_output(s.mixer(s.mixer_input(x)), x);
-          input = s.mlp_input(x);
-          break;
-        default:
-          input = s.mlp(s.mlp_input(x));
-      }
-      hessian.add(to_host(backend_, input), pool_);
-    };
-    for_rows(weights, visit, point == 2);
-    const std::int64_t tokens = hessian.num_rows();
-    const auto h = hessian.take();
+    auto sums = statistics(point, in_features);
+    const std::int64_t tokens = sums.num_rows;
+    GptqOptions options = options_;
+    options.group_size = group_size(in_features);
+    std::unique_ptr<Solver> solver;
+    try {
+      const Stopwatch watch(seconds_.factor);
+      solver = std::make_unique<Solver>(std::move(sums), options, kernels_, linalg_);
+    } catch (const Error& e) {
+      throw Error(e.code(), fmt::format("{}: module {}{}: {}", checkpoint_.folder().string(),
+                                        prefix, groups[point][0].name, e.what()));
+    }
     for (const auto& module : groups[point]) {
       step(module.name);
-      results.push_back(solve(prefix + module.name, module, h, tokens));
+      results.push_back(solve(prefix + module.name, module, solver.get(), tokens));
     }
-    model::load_linears(backend_, config, loader, layer, point, weights);
+    solver.reset();
+    const Stopwatch watch(seconds_.load);
+    model::load_linears(backend_, config, loader, layer, point, real_.weights);
   }
   step("output");
-  for_rows(
-      weights, [](model::LayerStep& s, TensorView x) { s.mlp_output(s.mlp(s.mlp_input(x)), x); },
-      true);
+  finish_layer();
   return results;
+}
+
+void LayerQuantizer::replay(std::int64_t layer, const std::vector<ModuleResult>& done) {
+  if (method_ == Method::rtn) return;
+  load(layer, done);
+  const Stopwatch watch(seconds_.forward);
+  for_batches([&](std::size_t begin, std::size_t end) {
+    for (Stream* stream : {&real_, reference_.get()}) {
+      if (!stream) continue;
+      RowBatch batch(*this, *stream, begin, end);
+      batch.step().run(batch.x());
+      batch.save(batch.x(), *stream->hidden);
+    }
+  });
+}
+
+// Modules that are done are read from `done`, the others from the checkpoint.
+model::ModuleLoader LayerQuantizer::loader_of(const std::vector<ModuleResult>& done) const {
+  return [&done, source = model::checkpoint_loader(checkpoint_)](
+             const std::string& name, std::int64_t out, std::int64_t in) {
+    const auto found = std::ranges::find(done, name, &ModuleResult::name);
+    return found == done.end() ? source(name, out, in) : to_module_weight(found->matrix);
+  };
+}
+
+void LayerQuantizer::load(std::int64_t layer, const std::vector<ModuleResult>& done) {
+  const Stopwatch watch(seconds_.load);
+  // The old layers go first: two layers at once are planned for, not three.
+  real_.weights = {};
+  if (reference_) reference_->weights = {};
+  real_.weights = model::load_layer(backend_, checkpoint_, loader_of(done), layer);
+  if (reference_)
+    reference_->weights =
+        model::load_layer(backend_, checkpoint_, model::checkpoint_loader(checkpoint_), layer);
 }
 
 }  // namespace octet::quantize

@@ -1,13 +1,15 @@
 #pragma once
 
+#include <filesystem>
 #include <functional>
-#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "model/text_model.h"
 #include "quantize/calibration.h"
 #include "quantize/gptq.h"
+#include "quantize/row_store.h"
 
 namespace octet::quantize {
 
@@ -22,43 +24,81 @@ struct ModuleResult {
   double seconds = 0;
 };
 
+/// Where the time went.
+struct PhaseSeconds {
+  double load = 0;        ///< packing weights
+  double forward = 0;     ///< layers over the calibration rows
+  double statistics = 0;  ///< Hessians and shifts
+  double factor = 0;
+  double solve = 0;  ///< columns, refinement, report
+  double write = 0;
+};
+
+/// Where the rows of the calibration set are kept.
+struct ArenaPlan {
+  bool spill = false;        ///< hidden states in a file instead of memory
+  bool keep_inputs = true;   ///< inputs of the output projections too, else computed twice
+  std::filesystem::path folder;  ///< of the file
+};
+
 /// Walks the calibration rows through the model, one layer at a time, and quantizes each layer's
 /// linears on the way: true-sequential GPTQ. A module sees inputs that everything before it,
-/// already quantized, has made. Holds the hidden states of all rows (float32) and one layer.
-///
-/// The four points of a layer where inputs of linears are known (docs/quantization.md): they are
-/// computed again for each point instead of being kept, which costs a second forward pass of the
-/// layer's parts and saves the memory of their inputs.
+/// already quantized, has made. If the options ask for the difference to the unquantized model, its
+/// hidden states walk along. docs/quantization.md
 class LayerQuantizer {
  public:
   LayerQuantizer(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
                  const CalibrationSet& calibration, Method method, const GptqOptions& options,
-                 ThreadPool& pool);
+                 const ArenaPlan& arena, linalg::Linalg& linalg);
 
   /// Quantizes layer N; layers must come in order. step(what) is called between the parts.
   std::vector<ModuleResult> quantize(std::int64_t layer,
                                      const std::function<void(const std::string&)>& step);
+  /// Walks through layer N with modules that an earlier run has quantized; gives the same states
+  /// as quantize() does.
+  void replay(std::int64_t layer, const std::vector<ModuleResult>& done);
+
+  const PhaseSeconds& seconds() const { return seconds_; }
+  PhaseSeconds& seconds() { return seconds_; }
 
  private:
-  using Visit = std::function<void(model::LayerStep&, TensorView x)>;
-  void for_rows(const model::LayerWeights& weights, const Visit& visit, bool keep);
-  ModuleResult solve(const std::string& name, const model::LinearModule& module,
-                     const std::vector<double>& hessian, std::int64_t tokens);
+  // The model as it is being made, or the unquantized one.
+  struct Stream {
+    std::unique_ptr<RowStore> hidden, kept;
+    model::LayerWeights weights;
+  };
+  struct RowBatch;
+  void for_batches(const std::function<void(std::size_t, std::size_t)>& body);
+  std::vector<float> inputs(Stream& stream, std::size_t begin, std::size_t end, std::size_t point);
+  void finish_layer();
+  InputStatistics statistics(std::size_t point, std::int64_t in_features);
+  ModuleResult solve(const std::string& name, const model::LinearModule& module, Solver* solver,
+                     std::int64_t tokens);
+  bool held_out(std::size_t row) const;
+  std::int64_t group_size(std::int64_t in_features) const;
+  model::ModuleLoader loader_of(const std::vector<ModuleResult>& done) const;
+  void load(std::int64_t layer, const std::vector<ModuleResult>& done);
 
   ops::Backend& backend_;
   const checkpoint::Checkpoint& checkpoint_;
   const CalibrationSet& calibration_;
   Method method_;
   GptqOptions options_;
-  ThreadPool& pool_;
+  linalg::Linalg& linalg_;
+  const SolverKernels& kernels_;
   checkpoint::TextConfig two_layers_;  // one of each kind: the caches of the layer under work
   model::Rope rope_;
   model::LayerWorkspace workspace_;
   model::SequencePool sequences_;
-  std::vector<std::vector<float>> hidden_;  // [row][tokens * hidden_size]
+  Stream real_;
+  std::unique_ptr<Stream> reference_;
+  PhaseSeconds seconds_;
 };
 
 /// Codes as the operations take them: GPTQ's 8-bit order, whatever the bits.
 model::ModuleWeight to_module_weight(const QuantizedMatrix& matrix);
+
+/// True if the options need the hidden states of the unquantized model.
+bool needs_reference(const GptqOptions& options);
 
 }  // namespace octet::quantize

@@ -66,7 +66,7 @@ namespace {
 
 json::object quantization_config(const QuantizeOptions& options) {
   const GptqOptions& g = options.gptq;
-  return {{"bits", g.bits},
+  return {{"bits", g.scale_rule.bits},
           // Older vLLM decides by these names what is not quantized; newer ones read the tensors.
           {"dynamic",
            {{"-:.*visual.*", json::object()},
@@ -86,7 +86,7 @@ json::object quantization_config(const QuantizeOptions& options) {
             {"damp_auto_increment", g.damp_increment},
             {"static_groups", g.scales == ScaleSource::original},
             {"true_sequential", true},
-            {"scale_search", g.scale_rule.search},
+            {"scale_search", g.scale_rule.search == ScaleSearch::fine},
             {"mse", 0.0},
             {"act_group_aware", g.order == ColumnOrder::group_aware}}},
           {"sym", true},

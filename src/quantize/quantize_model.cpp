@@ -38,7 +38,7 @@ void plan_module(Plan& plan, const std::string& name, const model::LinearModule&
     fail(ErrorCode::invalid_argument,
          "module {} of {} x {} can't be packed with groups of {}; use another --group-size", name,
          m.out_features, m.in_features, group);
-  const std::int64_t groups = m.in_features / group, bits = options.bits;
+  const std::int64_t groups = m.in_features / group, bits = options.scale_rule.bits;
   plan.tensors.push_back(
       {name + ".qweight", DType::i32, {m.in_features * bits / 32, m.out_features}});
   plan.tensors.push_back({name + ".qzeros", DType::i32, {groups, m.out_features * bits / 32}});
@@ -81,8 +81,8 @@ Plan make_plan(const checkpoint::Checkpoint& source, const GptqOptions& options)
 }
 
 void validate(const checkpoint::Checkpoint& source, const QuantizeOptions& options) {
-  if (options.gptq.bits != 8 && options.gptq.bits != 4)
-    fail(ErrorCode::invalid_argument, "--bits {}: expected 8 or 4", options.gptq.bits);
+  if (options.gptq.scale_rule.bits != 8 && options.gptq.scale_rule.bits != 4)
+    fail(ErrorCode::invalid_argument, "--bits {}: expected 8 or 4", options.gptq.scale_rule.bits);
   const std::int64_t group = options.gptq.group_size;
   if (group != 32 && group != 64 && group != 128 && group != -1)
     fail(ErrorCode::invalid_argument, "--group-size {}: expected 32, 64, 128 or -1 (whole row)",
@@ -141,7 +141,7 @@ void read_back(const std::filesystem::path& folder, const Plan& plan,
 QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
                               const tokenizer::Tokenizer& tokenizer,
                               const std::filesystem::path& output, const QuantizeOptions& options,
-                              ops::Backend& backend, ThreadPool& pool,
+                              ops::Backend& backend, linalg::Linalg& linalg,
                               const QuantizeProgress& progress) {
   const auto start = std::chrono::steady_clock::now();
   validate(source, options);
@@ -166,7 +166,8 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
     }
   };
   copy(0);
-  LayerQuantizer quantizer(backend, source, calibration, options.method, options.gptq, pool);
+  LayerQuantizer quantizer(backend, source, calibration, options.method, options.gptq,
+                           options.arena, linalg);
   const std::int64_t layers = source.config().text.num_hidden_layers;
   std::unordered_map<std::string, std::uint64_t> meant;
   for (std::int64_t layer = 0; layer < layers; ++layer) {
@@ -187,10 +188,10 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
       writer.add(m.name + ".g_idx", packed.g_idx);
       meant[m.name] = fingerprint(to_module_weight(m.matrix));
       result.modules.push_back({m.name, m.report, m.num_tokens, m.seconds});
-      result.solve_seconds += m.seconds;
     }
   }
   writer.finish();
+  result.phases = quantizer.seconds();
   write_configuration(source, options, folder.path());
   if (progress) progress(layers, layers, "reading the result back");
   read_back(folder.path(), plan, meant);

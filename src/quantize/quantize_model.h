@@ -14,6 +14,7 @@ struct QuantizeOptions {
   GptqOptions gptq{};
   CalibrationOptions calibration{};
   std::uint64_t shard_bytes = 4'000'000'000;
+  ArenaPlan arena;
   bool overwrite = false;  ///< replace OUT if it exists
 };
 
@@ -31,7 +32,8 @@ struct QuantizeResult {
   std::uint64_t source_bytes = 0, output_bytes = 0;  ///< of tensors
   std::int64_t calibration_rows = 0, calibration_tokens = 0;
   std::string calibration_sha256;
-  double seconds = 0, solve_seconds = 0;
+  double seconds = 0;
+  PhaseSeconds phases;
 };
 
 /// progress(layers done, layers in all, what is being done).
@@ -46,7 +48,7 @@ using QuantizeProgress = std::function<void(std::int64_t, std::int64_t, const st
 QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
                               const tokenizer::Tokenizer& tokenizer,
                               const std::filesystem::path& output, const QuantizeOptions& options,
-                              ops::Backend& backend, ThreadPool& pool,
+                              ops::Backend& backend, linalg::Linalg& linalg,
                               const QuantizeProgress& progress);
 
 }  // namespace octet::quantize

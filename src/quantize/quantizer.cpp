@@ -1,81 +1,77 @@
 #include "quantize/quantizer.h"
 
 #include <algorithm>
-#include <limits>
 
-#include "runtime/tensor/dtype.h"
+#include "quantize/columns.h"
+#include "runtime/base/cpu_features.h"
+#include "runtime/base/thread_pool.h"
 
 namespace octet::quantize {
 
-namespace {
-
-// The smallest float16 is 2^-24: a scale of zero would lose the group.
-float stored(float scale, const ScaleRule& rule) {
-  if (!rule.to_f16) return scale;
-  return std::clamp(f16_to_float(float_to_f16(scale)), 0x1p-24f, 65504.0f);
+const SolverKernels& choose_kernels(const std::string& isa) {
+  [[maybe_unused]] const std::string name = choose_isa(isa);
+#if defined(__x86_64__)
+  if (name == "avx512") return avx512_kernels();
+  if (name == "avx2") return avx2_kernels();
+#endif
+  return generic_kernels();
 }
 
-// sum_k importance_k (q_k - w_k)^2. Eight sums side by side, in a fixed order.
-float weighted_error(std::span<const float> group, std::span<const float> importance, float scale,
-                     std::int64_t bits) {
-  constexpr std::size_t kLanes = 8;
-  const auto low = static_cast<float>(-(1 << (bits - 1)));
-  const float high = -low - 1;
-  float sums[kLanes] = {};
-  const auto add = [&](std::size_t i, std::size_t lane) {
-    float q = group[i] / scale;
-    q = q < low ? low : (q > high ? high : q);
-    const float e = ((q + 12582912.0f) - 12582912.0f) * scale - group[i];
-    sums[lane] += (importance.empty() ? 1.0f : importance[i]) * e * e;
-  };
-  std::size_t i = 0;
-  for (; i + kLanes <= group.size(); i += kLanes)
-    for (std::size_t lane = 0; lane < kLanes; ++lane) add(i + lane, lane);
-  for (; i < group.size(); ++i) add(i, 0);
-  float sum = 0;
-  for (const float s : sums) sum += s;
-  return sum;
-}
-
-}  // namespace
-
-float group_scale(std::span<const float> group, const ScaleRule& rule,
-                  std::span<const float> importance) {
-  const auto [low, high] = std::ranges::minmax(group);
-  const float largest = std::max({-low, high, 0.0f});
-  const auto max_code = static_cast<float>((1 << rule.bits) - 1);
-  float span = 2 * largest;
-  if (largest == 0) span = 2;
-  if (rule.reference_quirk && low >= 0 && largest > 0) span = largest;
-  const float scale = span / max_code;
-  if (!rule.search || largest == 0) return stored(scale, rule);
-  const int steps = rule.bits == 8 ? 48 : 60;
-  const float from = rule.bits == 8 ? 0.94f : 0.5f, to = rule.bits == 8 ? 1.06f : 1.1f;
-  float best = 0, previous = 0, least = std::numeric_limits<float>::infinity();
-  for (int i = 0; i <= steps; ++i) {
-    const float share = static_cast<float>(i) / static_cast<float>(steps);
-    const float candidate = stored(scale * (from + share * (to - from)), rule);
-    if (candidate == previous) continue;  // the same number of the file
-    previous = candidate;
-    const float error = weighted_error(group, importance, candidate, rule.bits);
-    if (error < least) least = error, best = candidate;
+std::vector<float> ScaleRule::shares() const {
+  std::vector<float> shares;
+  if (search == ScaleSearch::none) shares.push_back(1);
+  if (search == ScaleSearch::mse)
+    for (int i = 0; i < 80; ++i) shares.push_back(1.0f - static_cast<float>(i) / 100);
+  if (search == ScaleSearch::fine) {
+    const int steps = bits == 8 ? 120 : 60;
+    const float from = bits == 8 ? 0.94f : 0.5f, to = bits == 8 ? 1.06f : 1.1f;
+    for (int i = 0; i <= steps; ++i)
+      shares.push_back(from + static_cast<float>(i) / static_cast<float>(steps) * (to - from));
   }
-  return best > 0 ? best : stored(scale, rule);
+  return shares;
 }
 
 QuantizedMatrix quantize_rtn(std::span<const float> weight, std::int64_t out_features,
                              std::int64_t in_features, std::int64_t group_size,
-                             const ScaleRule& rule) {
+                             const ScaleRule& rule, const SolverKernels& kernels,
+                             ThreadPool& pool) {
   QuantizedMatrix q{out_features, in_features, rule.bits, group_size, {}, {}};
-  q.codes.reserve(weight.size());
-  const int zero = 1 << (rule.bits - 1), max_code = (1 << rule.bits) - 1;
-  for (std::size_t at = 0; at < weight.size(); at += static_cast<std::size_t>(group_size)) {
-    const auto group = weight.subspan(at, static_cast<std::size_t>(group_size));
-    const float scale = group_scale(group, rule);
-    q.scales.push_back(scale);
-    for (const float w : group)
-      q.codes.push_back(static_cast<std::uint8_t>(nearest_code(w, scale, zero, max_code)));
-  }
+  q.codes.resize(weight.size());
+  q.scales.resize(weight.size() / static_cast<std::size_t>(group_size));
+  const auto shares = rule.shares();
+  const std::int64_t groups = q.num_groups();
+  pool.parallel_for((out_features + kStripe - 1) / kStripe, 1,
+                    [&](std::int64_t begin, std::int64_t end, int) {
+    std::vector<float> columns(size(group_size * kStripe)), scales(size(kStripe));
+    for (std::int64_t n0 = begin * kStripe; n0 < std::min(end * kStripe, out_features); n0 += kStripe) {
+      const std::int64_t count = std::min(kStripe, out_features - n0);
+      for (std::int64_t g = 0; g < groups; ++g) {
+        for (std::int64_t i = 0; i < group_size; ++i)
+          for (std::int64_t n = 0; n < kStripe; ++n)
+            columns[size(i * kStripe + n)] =
+                n < count ? weight[size((n0 + n) * in_features + g * group_size + i)] : 0;
+        kernels.search_scales({.group_size = group_size,
+                               .lanes = kStripe,
+                               .ld = kStripe,
+                               .w = columns.data(),
+                               .importance = nullptr,
+                               .u = nullptr,
+                               .ldu = 0,
+                               .share = shares.data(),
+                               .num_shares = static_cast<std::int64_t>(shares.size()),
+                               .reference_quirk = rule.reference_quirk,
+                               .grid = rule.grid,
+                               .format = rule.format(),
+                               .scales = scales.data()});
+        for (std::int64_t n = 0; n < count; ++n) {
+          q.scales[size((n0 + n) * groups + g)] = scales[size(n)];
+          for (std::int64_t i = 0; i < group_size; ++i)
+            q.codes[size((n0 + n) * in_features + g * group_size + i)] = static_cast<std::uint8_t>(
+                nearest_code(columns[size(i * kStripe + n)], scales[size(n)], rule.format()));
+        }
+      }
+    }
+  });
   return q;
 }
 

@@ -18,8 +18,4 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options, ThreadPool&
        options.backend);
 }
 
-std::vector<std::string> available_isas() {
-  return cpu::available_isas();
-}
-
 }  // namespace octet::ops

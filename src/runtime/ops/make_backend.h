@@ -2,7 +2,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "runtime/ops/backend.h"
 
@@ -17,8 +16,5 @@ struct BackendOptions {
 /// Errors: invalid_argument for an unknown name; unavailable for one that this machine or build
 /// lacks, with what there is.
 std::unique_ptr<Backend> make_backend(const BackendOptions& options, ThreadPool& pool);
-
-/// The instruction sets that this machine can run, slowest first: "generic", "avx2", "avx512".
-std::vector<std::string> available_isas();
 
 }  // namespace octet::ops

@@ -6,6 +6,7 @@
 
 #include "model/synthetic.h"
 #include "model/text_model.h"
+#include "runtime/base/cpu_features.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/ops/make_backend.h"
 #include "support/golden_tensors.h"
@@ -64,7 +65,7 @@ struct Loaded {
 
 std::vector<std::string> backends() {
   std::vector<std::string> names{"reference"};
-  for (const auto& isa : ops::available_isas()) names.push_back(isa);
+  for (const auto& isa : available_isas()) names.push_back(isa);
   return names;
 }
 

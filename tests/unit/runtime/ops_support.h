@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/cpu_features.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/ops/make_backend.h"
 

@@ -2,7 +2,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "runtime/ops/backend.h"
 
@@ -10,9 +9,6 @@ namespace octet::ops::cpu {
 
 /// Errors: as choose_kernels in isa.h.
 std::unique_ptr<Backend> make_cpu_backend(const std::string& isa, ThreadPool& pool);
-
-/// Instruction sets that this machine can run, slowest first.
-std::vector<std::string> available_isas();
 
 /// What `octet bench` and `octet doctor` measure with all threads of the pool and the machine's
 /// best kernels; about 0.3 s each.

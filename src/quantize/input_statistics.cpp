@@ -1,0 +1,86 @@
+#include "quantize/input_statistics.h"
+
+#include <cmath>
+
+#include "quantize/columns.h"
+#include "runtime/base/error.h"
+#include "runtime/base/thread_pool.h"
+
+namespace octet::quantize {
+
+namespace {
+
+using linalg::Operand;
+using linalg::Region;
+
+[[noreturn]] void not_finite() {
+  fail(ErrorCode::bad_data,
+       "the inputs of a module are not finite: the checkpoint's weights are damaged or overflow");
+}
+
+}  // namespace
+
+InputSums::InputSums(std::int64_t in_features, bool with_shift, bool with_held_out)
+    : in_features_(in_features), hessian_(size(in_features * in_features)) {
+  if (with_shift) shift_.resize(hessian_.size());
+  if (with_held_out) held_out_.resize(hessian_.size());
+}
+
+void InputSums::add(std::span<const float> x, std::span<float> y, linalg::Linalg& linalg) {
+  const std::int64_t k = in_features_, rows = static_cast<std::int64_t>(x.size()) / k;
+  OCTET_CHECK(static_cast<std::int64_t>(x.size()) == rows * k && (y.empty() || y.size() == x.size()),
+              "{} inputs for {} features", x.size(), k);
+  num_rows_ += rows;
+  const Operand<float> left{x.data(), 1, k}, right{x.data(), k, 1};
+  linalg.gemm(k, k, rows, 1.0, left, right, hessian_.data(), k, Region::upper);
+  if (shift_.empty() || y.empty()) return;
+  linalg.pool().parallel_for(rows, 16, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t i = begin * k; i < end * k; ++i) y[size(i)] -= x[size(i)];
+  });
+  linalg.gemm(k, k, rows, 1.0, Operand<float>{y.data(), 1, k}, right, shift_.data(), k);
+}
+
+void InputSums::add_held_out(std::span<const float> x, linalg::Linalg& linalg) {
+  const std::int64_t k = in_features_, rows = static_cast<std::int64_t>(x.size()) / k;
+  held_out_rows_ += rows;
+  linalg.gemm(k, k, rows, 1.0, Operand<float>{x.data(), 1, k}, Operand<float>{x.data(), k, 1},
+              held_out_.data(), k, Region::upper);
+}
+
+InputStatistics InputSums::take() {
+  if (num_rows_ == 0) fail(ErrorCode::invalid_argument, "no calibration tokens reached the module");
+  const std::int64_t k = in_features_;
+  InputStatistics s{.in_features = k, .num_rows = num_rows_, .held_out_rows = held_out_rows_};
+  s.hessian.resize(hessian_.size());
+  const double scale = 2.0 / static_cast<double>(num_rows_);
+  bool finite = true;
+  for (std::int64_t i = 0; i < k; ++i)
+    for (std::int64_t j = i; j < k; ++j) {
+      const auto value = static_cast<float>(hessian_[size(i * k + j)] * scale);
+      finite &= std::isfinite(value);
+      s.hessian[size(i * k + j)] = value;
+      s.hessian[size(j * k + i)] = value;
+    }
+  hessian_ = {};
+  for (float& v : shift_) {
+    v = static_cast<float>(v * scale);
+    finite &= std::isfinite(v);
+  }
+  s.shift = std::move(shift_);
+  if (held_out_rows_ > 0) {
+    const double part = 2.0 / static_cast<double>(held_out_rows_);
+    for (std::int64_t i = 0; i < k; ++i)
+      for (std::int64_t j = i; j < k; ++j) {
+        const auto value = static_cast<float>(held_out_[size(i * k + j)] * part);
+        finite &= std::isfinite(value);
+        held_out_[size(i * k + j)] = value;
+        held_out_[size(j * k + i)] = value;
+      }
+    s.held_out = std::move(held_out_);
+  }
+  held_out_ = {};
+  if (!finite) not_finite();
+  return s;
+}
+
+}  // namespace octet::quantize

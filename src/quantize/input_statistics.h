@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "runtime/linalg/gemm.h"
+
+namespace octet::quantize {
+
+/// What GPTQ knows about the inputs of a linear. Matrices are [in, in], row-major.
+struct InputStatistics {
+  std::int64_t in_features = 0, num_rows = 0, held_out_rows = 0;
+  std::vector<float> hessian;  ///< (2 / rows) x^T x, symmetric
+  /// (2 / rows) (y - x)^T x with y the inputs of the unquantized model; empty if not wanted.
+  std::vector<float> shift;
+  std::vector<float> held_out;  ///< the Hessian of rows kept apart for judging; empty if none
+};
+
+/// Sums the statistics over calibration tokens. The result is the same bits for any number of
+/// threads: each element is summed in order of the rows, 512 of them in float32, the sums of those
+/// in double (shift and held-out: in float32).
+class InputSums {
+ public:
+  /// Memory: in^2 doubles, and in^2 floats each for shift and held-out.
+  InputSums(std::int64_t in_features, bool with_shift, bool with_held_out);
+
+  /// x [rows, in_features]; y the same rows in the unquantized model, or empty. y is overwritten.
+  /// Cost: rows * in^2 operations, three times that with y.
+  void add(std::span<const float> x, std::span<float> y, linalg::Linalg& linalg);
+  void add_held_out(std::span<const float> x, linalg::Linalg& linalg);
+  std::int64_t num_rows() const { return num_rows_; }
+
+  /// The raw sums, for adding those of other processes: hessian (upper triangle), shift, held-out.
+  std::vector<double>& hessian_sums() { return hessian_; }
+  std::vector<float>& shift_sums() { return shift_; }
+  std::vector<float>& held_out_sums() { return held_out_; }
+  void set_rows(std::int64_t rows, std::int64_t held_out) {
+    num_rows_ = rows;
+    held_out_rows_ = held_out;
+  }
+  std::int64_t held_out_rows() const { return held_out_rows_; }
+
+  /// The statistics; the object is empty afterwards.
+  /// Errors: invalid_argument without rows; bad_data if they are not finite.
+  InputStatistics take();
+
+ private:
+  std::int64_t in_features_, num_rows_ = 0, held_out_rows_ = 0;
+  std::vector<double> hessian_;
+  std::vector<float> shift_, held_out_;
+};
+
+}  // namespace octet::quantize

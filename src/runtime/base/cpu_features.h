@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace octet {
+
+/// Instruction sets that this machine and build can run, slowest first: "generic", "avx2",
+/// "avx512". Kernels are compiled for each of them and chosen when the program starts.
+std::vector<std::string> available_isas();
+
+/// "auto" (the fastest that this machine runs) or a name, as a name of available_isas().
+/// Errors: invalid_argument for an unknown name, unavailable if the machine lacks it.
+std::string choose_isa(const std::string& isa);
+
+}  // namespace octet
