@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <map>
 
 #include "runtime/base/error.h"
@@ -9,14 +10,15 @@
 
 namespace octet::checkpoint {
 
-SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
-                                     std::vector<TensorPlan> plan)
-    : plan_(std::move(plan)), file_(path) {
+namespace {
+
+// Length and text of a file's header.
+std::string header_of(const std::vector<TensorPlan>& plan) {
   json::object header;
   // Readers of PyTorch files refuse a file that doesn't say so.
   header["__metadata__"] = {{"format", "pt"}};
   std::uint64_t offset = 0;
-  for (const TensorPlan& t : plan_) {
+  for (const TensorPlan& t : plan) {
     OCTET_CHECK(!header.contains(t.name), "{} planned twice", t.name);
     header[t.name] = {{"dtype", to_string(t.dtype)},
                       {"shape", json::array(t.shape.begin(), t.shape.end())},
@@ -28,8 +30,50 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
   const auto length = static_cast<std::uint64_t>(text.size());
   char prefix[8];
   std::memcpy(prefix, &length, 8);
-  file_.write(std::string_view(prefix, 8));
-  file_.write(text);
+  return std::string(prefix, 8) + text;
+}
+
+std::size_t bytes_of(const std::vector<TensorPlan>& plan, std::size_t tensors) {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < tensors; ++i) bytes += plan[i].bytes();
+  return bytes;
+}
+
+// Some bytes of a file. Errors: unavailable, bad_data if it is shorter.
+std::vector<std::byte> read_range(const std::filesystem::path& path, std::size_t begin,
+                                  std::size_t count) {
+  std::ifstream file(path, std::ios::binary);
+  std::vector<std::byte> bytes(count);
+  file.seekg(static_cast<std::streamoff>(begin));
+  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(count));
+  if (!file)
+    fail(ErrorCode::bad_data, "{}: can't read {} bytes at {}", path.string(), count, begin);
+  return bytes;
+}
+
+}  // namespace
+
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
+                                     std::vector<TensorPlan> plan)
+    : plan_(std::move(plan)), file_(path) {
+  file_.write(header_of(plan_));
+}
+
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
+                                     std::vector<TensorPlan> plan, std::size_t tensors)
+    : plan_(std::move(plan)),
+      next_(tensors),
+      file_(path, header_of(plan_).size() + bytes_of(plan_, tensors)) {
+  file_.keep_partial();
+  const std::string expected = header_of(plan_);
+  const auto found = read_range(path.string() + ".partial", 0, expected.size());
+  if (std::memcmp(found.data(), expected.data(), expected.size()) != 0)
+    fail(ErrorCode::bad_data, "{}.partial begins like another file", path.string());
+}
+
+void SafetensorsWriter::sync() {
+  file_.sync();
+  file_.keep_partial();
 }
 
 void SafetensorsWriter::add(const std::string& name, std::span<const std::byte> bytes) {
@@ -46,7 +90,7 @@ void SafetensorsWriter::finish() {
 }
 
 ShardWriter::ShardWriter(std::filesystem::path folder, std::vector<TensorPlan> plan,
-                         std::uint64_t shard_bytes)
+                         std::uint64_t shard_bytes, std::size_t written)
     : folder_(std::move(folder)) {
   std::uint64_t in_shard = 0;
   for (TensorPlan& t : plan) {
@@ -62,7 +106,15 @@ ShardWriter::ShardWriter(std::filesystem::path folder, std::vector<TensorPlan> p
     names_.push_back(shards_.size() == 1 ? "model.safetensors"
                                          : fmt::format("model-{:05d}-of-{:05d}.safetensors", i + 1,
                                                        shards_.size()));
-  open_shard();
+  written_ = in_shard_ = written;
+  while (shard_ < shards_.size() && in_shard_ >= shards_[shard_].size())
+    in_shard_ -= shards_[shard_++].size();
+  // Shards before this one are complete; if they are damaged, reading the result back tells.
+  if (in_shard_ > 0)
+    writer_ = std::make_unique<SafetensorsWriter>(folder_ / names_[shard_], shards_[shard_],
+                                                  in_shard_);
+  else
+    open_shard();
 }
 
 void ShardWriter::open_shard() {
@@ -73,12 +125,31 @@ void ShardWriter::open_shard() {
 void ShardWriter::add(const std::string& name, std::span<const std::byte> bytes) {
   OCTET_CHECK(writer_ != nullptr, "{} after the last planned tensor", name);
   writer_->add(name, bytes);
+  ++written_;
   if (++in_shard_ < shards_[shard_].size()) return;
   writer_->finish();
   writer_.reset();
   ++shard_;
   in_shard_ = 0;
   open_shard();
+}
+
+std::size_t ShardWriter::sync() {
+  if (writer_) writer_->sync();
+  return written_;
+}
+
+std::vector<std::byte> ShardWriter::read_back(const std::string& name) const {
+  for (std::size_t i = 0; i <= shard_ && i < shards_.size(); ++i) {
+    const auto found = std::ranges::find(shards_[i], name, &TensorPlan::name);
+    if (found == shards_[i].end()) continue;
+    const auto index = static_cast<std::size_t>(found - shards_[i].begin());
+    OCTET_CHECK(i < shard_ || index < in_shard_, "{} is not written yet", name);
+    const std::string file = (folder_ / names_[i]).string() + (i < shard_ ? "" : ".partial");
+    return read_range(file, header_of(shards_[i]).size() + bytes_of(shards_[i], index),
+                      found->bytes());
+  }
+  OCTET_CHECK(false, "{} is in no shard", name);
 }
 
 void ShardWriter::finish() {

@@ -27,10 +27,16 @@ struct TensorPlan {
 class SafetensorsWriter {
  public:
   SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorPlan> plan);
+  /// Goes on after the first `tensors` of the plan, which an earlier process wrote and flushed.
+  /// Errors: bad_data if the file holds less, or the beginning of something else.
+  SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorPlan> plan,
+                    std::size_t tensors);
   /// The next tensor of the plan; name and size must match (checked).
   void add(const std::string& name, std::span<const std::byte> bytes);
   /// All tensors must be there. Flushes and renames.
   void finish();
+  /// Flushes what is written and leaves it for a later process, however this one ends.
+  void sync();
 
  private:
   std::vector<TensorPlan> plan_;
@@ -43,10 +49,15 @@ class SafetensorsWriter {
 /// index. A shard appears when it is complete.
 class ShardWriter {
  public:
+  /// written: tensors of the plan that an earlier process wrote before its last sync().
   ShardWriter(std::filesystem::path folder, std::vector<TensorPlan> plan,
-              std::uint64_t shard_bytes);
+              std::uint64_t shard_bytes, std::size_t written = 0);
   void add(const std::string& name, std::span<const std::byte> bytes);
   void finish();
+  /// Flushes what is written and leaves it for a later process. Returns the tensors written.
+  std::size_t sync();
+  /// A tensor that is written already. Errors: unavailable, bad_data if it can't be read.
+  std::vector<std::byte> read_back(const std::string& name) const;
   /// Bytes of all tensors.
   std::uint64_t total_bytes() const { return total_bytes_; }
 
@@ -55,7 +66,7 @@ class ShardWriter {
   std::filesystem::path folder_;
   std::vector<std::vector<TensorPlan>> shards_;
   std::vector<std::string> names_;  // file of each shard
-  std::size_t shard_ = 0, in_shard_ = 0;
+  std::size_t shard_ = 0, in_shard_ = 0, written_ = 0;
   std::uint64_t total_bytes_ = 0;
   std::unique_ptr<SafetensorsWriter> writer_;
 };

@@ -15,6 +15,7 @@ struct Options {
   std::string model, output, method = "gptq", preset = "best", order, shard_size = "4GB";
   std::vector<std::string> calibration;
   quantize::QuantizeOptions quantize;
+  quantize::CalibrationOptions calibration_options;
   ComputeOptions compute;
   bool as_json = false;
 };
@@ -76,6 +77,7 @@ void apply_preset(Options& o) {
     g.target_shift = 0;
     g.refine_rounds = 0;
     g.row_fallback = false;
+    g.token_weights = false;
     if (g.scale_rule.bits < 8) {
       // FOEM with its columns in natural order: it never applied group-aware order.
       g.order = quantize::ColumnOrder::natural;
@@ -90,6 +92,7 @@ void apply_preset(Options& o) {
   if (const char* x = std::getenv("X_REFINE")) g.refine_rounds = atoi(x);
   if (const char* x = std::getenv("X_SWEEPS")) g.refine_sweeps = atoi(x);
   if (const char* x = std::getenv("X_SHIFT")) g.target_shift = atof(x);
+  if (const char* x = std::getenv("X_TOKW")) g.token_weights = atoi(x);
   if (const char* x = std::getenv("X_FALL")) g.row_fallback = atoi(x);
   if (const char* x = std::getenv("X_GRID")) g.scale_rule.grid = quantize::ScaleGrid(atoi(x));
   if (const char* x = std::getenv("X_SERVE")) g.scale_rule.serve = quantize::ServeType(atoi(x));
@@ -110,26 +113,30 @@ void run(Options& o) {
   o.quantize.method = o.method == "gptq" ? quantize::Method::gptq : quantize::Method::rtn;
   apply_preset(o);
   o.quantize.shard_bytes = parse_bytes(o.shard_size);
-  if (o.quantize.calibration.samples < 1 || o.quantize.calibration.max_tokens < 16)
+  if (o.calibration_options.samples < 1 || o.calibration_options.max_tokens < 16)
     fail(ErrorCode::invalid_argument, "--samples and --max-tokens: expected 1 and 16 or more");
   Machine machine(o.compute);
   const auto source = checkpoint::Checkpoint::open(checkpoint::locate_model(o.model));
   const auto tokenizer = tokenizer::Tokenizer::load(source.folder());
   if (o.calibration.empty())
     o.calibration.push_back(shipped_file("data/calibration.jsonl").string());
-  o.quantize.calibration.files.assign(o.calibration.begin(), o.calibration.end());
+  o.calibration_options.files.assign(o.calibration.begin(), o.calibration.end());
   std::shared_ptr<chat_template::ChatTemplate> chat;
   if (chat_template::ChatTemplate::exists(source.folder()))
     chat = std::make_shared<chat_template::ChatTemplate>(
         chat_template::ChatTemplate::load(source.folder()));
   if (chat)
-    o.quantize.calibration.render = [chat](const json::value& messages) {
+    o.calibration_options.render = [chat](const json::value& messages) {
       return chat->render(chat_template::with_parsed_arguments(messages), nullptr, {});
     };
   linalg::Linalg linalg(machine.pool, o.compute.isa);
   Progress bar("quantize", source.config().text.num_hidden_layers, "layers");
+  const auto calibration =
+      o.quantize.method == quantize::Method::gptq
+          ? quantize::load_calibration(o.calibration_options, tokenizer, source.config().text.vocab_size)
+          : quantize::CalibrationSet();
   const auto result = quantize::quantize_model(
-      source, tokenizer, o.output, o.quantize, *machine.backend, linalg,
+      source, calibration, o.output, o.quantize, *machine.backend, linalg,
       [&](std::int64_t done, std::int64_t, const std::string& what) { bar.update(done, what); });
   bar.finish();
   if (o.as_json)
@@ -162,11 +169,11 @@ Command add_quantize(CLI::App& app) {
   c->add_option("--calibration", o->calibration,
                 "text, repeatable: jsonl (text, messages, instruction and output, input_ids) or "
                 "plain text; default: a generated mix");
-  c->add_option("--samples", o->quantize.calibration.samples, "calibration rows at most")
+  c->add_option("--samples", o->calibration_options.samples, "calibration rows at most")
       ->capture_default_str();
-  c->add_option("--max-tokens", o->quantize.calibration.max_tokens, "tokens of a row at most")
+  c->add_option("--max-tokens", o->calibration_options.max_tokens, "tokens of a row at most")
       ->capture_default_str();
-  c->add_option("--seed", o->quantize.calibration.seed, "choice of rows, if there are more")
+  c->add_option("--seed", o->calibration_options.seed, "choice of rows, if there are more")
       ->capture_default_str();
   c->add_option("--shard-size", o->shard_size, "largest file of the result")->capture_default_str();
   c->add_flag("--overwrite", o->quantize.overwrite, "replace OUT if it holds a model");

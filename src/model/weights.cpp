@@ -9,8 +9,6 @@ ops::LinearPart dense_part(const checkpoint::TensorInfo& t) {
       .out_features = t.shape[0], .in_features = t.shape[1], .dense = {t.bytes.data(), t.dtype}};
 }
 
-namespace {
-
 ModuleWeight gptq_weight(const checkpoint::GptqLinear& l) {
   ModuleWeight m;
   m.part = {.out_features = l.out_features, .in_features = l.in_features, .quantized = true};
@@ -27,8 +25,6 @@ ModuleWeight gptq_weight(const checkpoint::GptqLinear& l) {
   }
   return m;
 }
-
-}  // namespace
 
 ModuleLoader checkpoint_loader(const checkpoint::Checkpoint& checkpoint) {
   return [&checkpoint](const std::string& module, std::int64_t out, std::int64_t in) {

@@ -19,6 +19,10 @@ struct ModuleWeight {
 using ModuleLoader =
     std::function<ModuleWeight(const std::string& module, std::int64_t out, std::int64_t in)>;
 
+/// A GPTQ linear as the operations take it; points to the linear's bytes where they serve as they
+/// are. Errors: bad_data.
+ModuleWeight gptq_weight(const checkpoint::GptqLinear& linear);
+
 /// Reads modules from a checkpoint: dense, or GPTQ of 2, 3, 4 or 8 bits.
 /// Errors: bad_data, not_found, with file and tensor.
 ModuleLoader checkpoint_loader(const checkpoint::Checkpoint& checkpoint);

@@ -46,6 +46,9 @@ struct GptqOptions {
   /// After the column loop: this many rounds of sweeps of coordinate descent over the codes, the
   /// last of a round also fitting the scales by least squares.
   std::int64_t refine_rounds = 3, refine_sweeps = 2;
+  /// Tokens count by how uncertain the model's prediction after them is and, where a module's output
+  /// is added to the residual stream, by that stream's size. Used by the walk, not by the solver.
+  bool token_weights = true;
   /// Rows that err more than plain rounding on held-out inputs are rounded plainly.
   bool row_fallback = true;
 };

@@ -1,7 +1,7 @@
 #include "quantize/layer_quantizer.h"
 
 #include <algorithm>
-#include <chrono>
+#include <cmath>
 #include <memory>
 
 #include "runtime/base/system.h"
@@ -42,22 +42,29 @@ std::int64_t kept_width(const checkpoint::TextConfig& config) {
   return width;
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+// The trace of the Hessian of the KL divergence by the logits, diag(p) - p p^T: how much errors of
+// this prediction can cost. 0 where the model is sure, near 1 where many tokens may follow.
+float uncertainty(std::span<const float> logits) {
+  const float top = *std::ranges::max_element(logits);
+  double sum = 0, squares = 0;
+  for (const float x : logits) {
+    const double p = std::exp(static_cast<double>(x - top));
+    sum += p;
+    squares += p * p;
+  }
+  return static_cast<float>(std::max(0.0, 1 - squares / (sum * sum)));
 }
 
-// Adds the time until its end to a sum.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& sum) : sum_(sum) {}
-  ~Stopwatch() { sum_ += seconds_since(start_); }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double& sum_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
+// 1 over the root mean square of each row of the residual stream.
+void divide_by_norm(const std::vector<float>& residual, std::vector<float>& weights) {
+  const std::size_t hidden = residual.size() / weights.size();
+  for (std::size_t t = 0; t < weights.size(); ++t) {
+    double sum = 0;
+    for (std::size_t i = 0; i < hidden; ++i)
+      sum += static_cast<double>(residual[t * hidden + i]) * residual[t * hidden + i];
+    weights[t] /= static_cast<float>(std::sqrt(sum / static_cast<double>(hidden) + 1e-12));
+  }
+}
 
 }  // namespace
 
@@ -120,15 +127,21 @@ LayerQuantizer::LayerQuantizer(ops::Backend& backend, const checkpoint::Checkpoi
     stream->hidden = store(config.hidden_size);
     if (arena.keep_inputs) stream->kept = store(kept_width(config));
   }
-  const auto table = checkpoint.get("model.language_model.embed_tokens.weight",
-                                    {config.vocab_size, config.hidden_size});
+  embed_rows();
+}
+
+void LayerQuantizer::embed_rows() {
+  const checkpoint::TextConfig& config = checkpoint_.config().text;
+  const auto table = checkpoint_.get("model.language_model.embed_tokens.weight",
+                                     {config.vocab_size, config.hidden_size});
   const TensorView embed{const_cast<std::byte*>(table.bytes.data()), table.dtype, table.shape, {}};
-  for (std::size_t i = 0; i < calibration.rows.size(); ++i) {
-    const Tensor ids = backend.allocate(DType::i32, {tokens[i]});
-    const Tensor x = backend.allocate(DType::f32, {tokens[i], config.hidden_size});
-    backend.upload(std::as_bytes(std::span(calibration.rows[i])), ids);
-    backend.embed(embed, ids, x);
-    const auto values = to_host(backend, x);
+  for (std::size_t i = 0; i < calibration_.rows.size(); ++i) {
+    const auto n = static_cast<std::int64_t>(calibration_.rows[i].size());
+    const Tensor ids = backend_.allocate(DType::i32, {n});
+    const Tensor x = backend_.allocate(DType::f32, {n, config.hidden_size});
+    backend_.upload(std::as_bytes(std::span(calibration_.rows[i])), ids);
+    backend_.embed(embed, ids, x);
+    const auto values = to_host(backend_, x);
     real_.hidden->write(i, values);
     if (reference_) reference_->hidden->write(i, values);
   }
@@ -252,7 +265,78 @@ std::vector<float> LayerQuantizer::inputs(Stream& stream, std::size_t begin, std
       input = s.mlp(s.mlp_input(batch.x()));
       keep(input);
   }
-  return to_host(backend_, input);
+  auto values = to_host(backend_, input);
+  if (!options_.token_weights) return values;
+  std::vector<float> weights(static_cast<std::size_t>(batch.x().dim(0)), 1.0f);
+  std::size_t t = 0;
+  for (std::size_t i = begin; i < end; ++i)
+    for (const float w : token_weights_[i]) weights[t++] = w;
+  if (getenv("X_TOKW2") ? true : point % 2 == 1) divide_by_norm(to_host(backend_, batch.x()), weights);
+  const std::size_t width = values.size() / weights.size();
+  for (t = 0; t < weights.size(); ++t)
+    for (std::size_t i = 0; i < width; ++i) values[t * width + i] *= weights[t];
+  return values;
+}
+
+void LayerQuantizer::weigh_tokens(const std::function<void(const std::string&)>& step) {
+  token_weights_.clear();
+  if (method_ == Method::rtn || !options_.token_weights) return;
+  const checkpoint::TextConfig& config = checkpoint_.config().text;
+  Stream& stream = reference_ ? *reference_ : real_;
+  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    step(fmt::format("weights of the tokens, layer {}", layer));
+    stream.weights = {};
+    stream.weights =
+        model::load_layer(backend_, checkpoint_, model::checkpoint_loader(checkpoint_), layer);
+    for_batches([&](std::size_t begin, std::size_t end) {
+      RowBatch batch(*this, stream, begin, end);
+      batch.step().run(batch.x());
+      batch.save(batch.x(), *stream.hidden);
+    });
+  }
+  stream.weights = {};
+  step("weights of the tokens, output");
+  const Tensor norm = model::load_f32(backend_, checkpoint_, "model.language_model.norm.weight",
+                                      {config.hidden_size});
+  const ops::LinearPart part =
+      model::dense_part(checkpoint_.get("lm_head.weight", {config.vocab_size, config.hidden_size}));
+  const auto head = backend_.pack_linear(std::span(&part, 1));
+  double sum = 0, count = 0;
+  for (std::size_t row = 0; row < calibration_.rows.size(); ++row) {
+    check_interrupt();
+    const auto tokens = static_cast<std::int64_t>(calibration_.rows[row].size());
+    std::vector<float> hidden(static_cast<std::size_t>(tokens * config.hidden_size));
+    stream.hidden->read(row, hidden);
+    auto& weights = token_weights_.emplace_back();
+    constexpr std::int64_t kPiece = 64;  // the logits of more would be hundreds of megabytes
+    for (std::int64_t t = 0; t < tokens; t += kPiece) {
+      const std::int64_t n = std::min(kPiece, tokens - t);
+      const Tensor x = backend_.allocate(DType::f32, {n, config.hidden_size});
+      const Tensor normed = backend_.allocate(DType::f32, {n, config.hidden_size});
+      const Tensor logits = backend_.allocate(DType::f32, {n, config.vocab_size});
+      backend_.upload(std::as_bytes(std::span(hidden).subspan(
+                          static_cast<std::size_t>(t * config.hidden_size),
+                          static_cast<std::size_t>(n * config.hidden_size))),
+                      x);
+      backend_.rms_norm(x, norm, config.rms_norm_eps, normed);
+      backend_.linear(normed, *head, logits);
+      const auto values = to_host(backend_, logits);
+      std::vector<float> piece(static_cast<std::size_t>(n));
+      linalg_.pool().parallel_for(n, 1, [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t i = begin; i < end; ++i)
+          piece[static_cast<std::size_t>(i)] = uncertainty(std::span(values).subspan(
+              static_cast<std::size_t>(i * config.vocab_size),
+              static_cast<std::size_t>(config.vocab_size)));
+      });
+      weights.insert(weights.end(), piece.begin(), piece.end());
+      for (const float w : piece) sum += w, count += 1;
+    }
+  }
+  const double mean = count > 0 && sum > 0 ? sum / count : 1;
+  const double floor = getenv("X_OUTW") ? atof(getenv("X_OUTW")) : 0.1;
+  for (auto& row : token_weights_)
+    for (float& w : row) w = static_cast<float>(std::sqrt(w / mean + floor));
+  embed_rows();
 }
 
 // The residual stream after the layer.
@@ -334,7 +418,7 @@ std::vector<ModuleResult> LayerQuantizer::quantize(
     return results;
   }
   const auto loader = loader_of(results);
-  load(layer, results);
+  load(layer, loader);
   for (std::size_t point = 0; point < 4; ++point) {
     const std::int64_t in_features = groups[point][0].in_features;
     step("inputs of " + groups[point][0].name);
@@ -363,7 +447,7 @@ std::vector<ModuleResult> LayerQuantizer::quantize(
   return results;
 }
 
-void LayerQuantizer::replay(std::int64_t layer, const std::vector<ModuleResult>& done) {
+void LayerQuantizer::replay(std::int64_t layer, const model::ModuleLoader& done) {
   if (method_ == Method::rtn) return;
   load(layer, done);
   const Stopwatch watch(seconds_.forward);
@@ -386,12 +470,12 @@ model::ModuleLoader LayerQuantizer::loader_of(const std::vector<ModuleResult>& d
   };
 }
 
-void LayerQuantizer::load(std::int64_t layer, const std::vector<ModuleResult>& done) {
+void LayerQuantizer::load(std::int64_t layer, const model::ModuleLoader& modules) {
   const Stopwatch watch(seconds_.load);
   // The old layers go first: two layers at once are planned for, not three.
   real_.weights = {};
   if (reference_) reference_->weights = {};
-  real_.weights = model::load_layer(backend_, checkpoint_, loader_of(done), layer);
+  real_.weights = model::load_layer(backend_, checkpoint_, modules, layer);
   if (reference_)
     reference_->weights =
         model::load_layer(backend_, checkpoint_, model::checkpoint_loader(checkpoint_), layer);

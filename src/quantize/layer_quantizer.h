@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -34,6 +35,28 @@ struct PhaseSeconds {
   double write = 0;
 };
 
+inline PhaseSeconds sum(const PhaseSeconds& a, const PhaseSeconds& b) {
+  return {a.load + b.load,     a.forward + b.forward, a.statistics + b.statistics,
+          a.factor + b.factor, a.solve + b.solve,     a.write + b.write};
+}
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Adds the time until its end to a sum.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& sum) : sum_(sum) {}
+  ~Stopwatch() { sum_ += seconds_since(start_); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& sum_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
 /// Where the rows of the calibration set are kept.
 struct ArenaPlan {
   bool spill = false;        ///< hidden states in a file instead of memory
@@ -51,12 +74,15 @@ class LayerQuantizer {
                  const CalibrationSet& calibration, Method method, const GptqOptions& options,
                  const ArenaPlan& arena, linalg::Linalg& linalg);
 
+  /// How much each token's error counts (GptqOptions::token_weights): walks the unquantized model
+  /// through all layers once. To be called before the first layer. step as for quantize().
+  void weigh_tokens(const std::function<void(const std::string&)>& step);
   /// Quantizes layer N; layers must come in order. step(what) is called between the parts.
   std::vector<ModuleResult> quantize(std::int64_t layer,
                                      const std::function<void(const std::string&)>& step);
-  /// Walks through layer N with modules that an earlier run has quantized; gives the same states
-  /// as quantize() does.
-  void replay(std::int64_t layer, const std::vector<ModuleResult>& done);
+  /// Walks through layer N with modules that an earlier run has quantized: leaves the same states
+  /// as quantize() did.
+  void replay(std::int64_t layer, const model::ModuleLoader& done);
 
   const PhaseSeconds& seconds() const { return seconds_; }
   PhaseSeconds& seconds() { return seconds_; }
@@ -70,6 +96,7 @@ class LayerQuantizer {
   struct RowBatch;
   void for_batches(const std::function<void(std::size_t, std::size_t)>& body);
   std::vector<float> inputs(Stream& stream, std::size_t begin, std::size_t end, std::size_t point);
+  void embed_rows();
   void finish_layer();
   InputStatistics statistics(std::size_t point, std::int64_t in_features);
   ModuleResult solve(const std::string& name, const model::LinearModule& module, Solver* solver,
@@ -77,7 +104,7 @@ class LayerQuantizer {
   bool held_out(std::size_t row) const;
   std::int64_t group_size(std::int64_t in_features) const;
   model::ModuleLoader loader_of(const std::vector<ModuleResult>& done) const;
-  void load(std::int64_t layer, const std::vector<ModuleResult>& done);
+  void load(std::int64_t layer, const model::ModuleLoader& modules);
 
   ops::Backend& backend_;
   const checkpoint::Checkpoint& checkpoint_;
@@ -92,6 +119,7 @@ class LayerQuantizer {
   model::SequencePool sequences_;
   Stream real_;
   std::unique_ptr<Stream> reference_;
+  std::vector<std::vector<float>> token_weights_;  // [row][token], square roots
   PhaseSeconds seconds_;
 };
 

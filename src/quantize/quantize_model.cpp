@@ -29,6 +29,7 @@ struct Plan {
   std::vector<std::vector<std::string>> copied;           // [0] outside, [1 + layer]
   std::vector<std::vector<model::LinearModule>> modules;  // by layer
   std::uint64_t bytes = 0, source_bytes = 0;
+  std::int64_t bits = 8, group_size = 32;
 };
 
 void plan_module(Plan& plan, const std::string& name, const model::LinearModule& m,
@@ -48,7 +49,7 @@ void plan_module(Plan& plan, const std::string& name, const model::LinearModule&
 
 Plan make_plan(const checkpoint::Checkpoint& source, const GptqOptions& options) {
   const checkpoint::TextConfig& config = source.config().text;
-  Plan plan;
+  Plan plan{.bits = options.scale_rule.bits, .group_size = options.group_size};
   plan.copied.resize(static_cast<std::size_t>(config.num_hidden_layers + 1));
   std::vector<std::vector<const TensorInfo*>> by_layer(plan.copied.size());
   for (const TensorInfo& t : source.tensors()) {
@@ -122,80 +123,184 @@ std::uint64_t fingerprint(const model::ModuleWeight& m) {
 
 // Reads the result as a user would and compares every module with what was meant.
 void read_back(const std::filesystem::path& folder, const Plan& plan,
-               const std::unordered_map<std::string, std::uint64_t>& meant) {
+               const std::vector<ModuleLine>& meant) {
   const auto written = checkpoint::Checkpoint::open(folder);
   written.require_text();
   const auto load = model::checkpoint_loader(written);
+  std::unordered_map<std::string, std::uint64_t> expected;
+  for (const ModuleLine& m : meant) expected[m.name] = m.fingerprint;
   for (std::size_t layer = 0; layer < plan.modules.size(); ++layer)
     for (const auto& m : plan.modules[layer]) {
       const std::string name = model::layer_prefix(static_cast<std::int64_t>(layer)) + m.name;
-      if (fingerprint(load(name, m.out_features, m.in_features)) != meant.at(name))
+      if (fingerprint(load(name, m.out_features, m.in_features)) != expected.at(name))
         fail(ErrorCode::unavailable,
              "{}: module {} reads back other values than were written; check the disk",
              folder.string(), name);
     }
 }
 
+// A layer of the source that is done leaves memory.
+void release_layer(const checkpoint::Checkpoint& source, std::int64_t layer) {
+  for (const TensorInfo& t : source.tensors())
+    if (layer_of(checkpoint::Checkpoint::canonical_name(t.name)) == layer) t.file->release(t.bytes);
+}
+
+// Writes what is done; after a layer, the state too.
+class Writer {
+ public:
+  Writer(const checkpoint::Checkpoint& source, const Plan& plan, std::uint64_t shard_bytes,
+         OutputFolder& folder, RunState& state)
+      : source_(source),
+        plan_(plan),
+        folder_(folder),
+        state_(state),
+        shards_(folder.path(), plan.tensors, shard_bytes, state.tensors_written) {}
+
+  void copy(std::size_t part) {
+    for (const std::string& name : plan_.copied[part]) {
+      require_finite(source_, name);
+      const auto* tensor = source_.find(name);
+      shards_.add(name, tensor->bytes);
+      tensor->file->release(tensor->bytes);
+    }
+  }
+
+  void layer(std::int64_t layer, const std::vector<ModuleResult>& modules) {
+    copy(static_cast<std::size_t>(layer + 1));
+    for (const ModuleResult& m : modules) {
+      const auto packed =
+          checkpoint::pack_gptq(m.matrix.codes, m.matrix.scales, m.matrix.out_features,
+                                m.matrix.in_features, m.matrix.bits, m.matrix.group_size);
+      shards_.add(m.name + ".qweight", packed.qweight);
+      shards_.add(m.name + ".qzeros", packed.qzeros);
+      shards_.add(m.name + ".scales", packed.scales);
+      shards_.add(m.name + ".g_idx", packed.g_idx);
+      state_.modules.push_back(
+          {m.name, m.report, m.num_tokens, m.seconds, fingerprint(to_module_weight(m.matrix))});
+    }
+    state_.layers_done = layer + 1;
+  }
+
+  // Tensors first, then the state that counts on them.
+  void save() {
+    state_.tensors_written = shards_.sync();
+    save_state(state_, folder_.path());
+    folder_.keep();
+  }
+
+  // A module that an earlier run wrote; those that are not quantized come from the source.
+  model::ModuleWeight read_back(const std::string& name, std::int64_t out, std::int64_t in) {
+    const auto meant = std::ranges::find(state_.modules, name, &ModuleLine::name);
+    if (meant == state_.modules.end()) return model::checkpoint_loader(source_)(name, out, in);
+    const std::int64_t bits = plan_.bits, group = plan_.group_size < 0 ? in : plan_.group_size;
+    checkpoint::GptqLinear linear{.out_features = out,
+                                  .in_features = in,
+                                  .bits = bits,
+                                  .group_size = group,
+                                  .num_groups = in / group};
+    kept_.clear();
+    const auto tensor = [&](const char* what, DType type, Shape shape) {
+      kept_.push_back(shards_.read_back(name + what));
+      return TensorInfo{.name = name + what,
+                        .dtype = type,
+                        .shape = std::move(shape),
+                        .bytes = kept_.back()};
+    };
+    kept_.reserve(3);
+    linear.qweight = tensor(".qweight", DType::i32, {in * bits / 32, out});
+    linear.qzeros = tensor(".qzeros", DType::i32, {in / group, out * bits / 32});
+    linear.scales = tensor(".scales", DType::f16, {in / group, out});
+    model::ModuleWeight m = model::gptq_weight(linear);
+    if (m.storage.empty()) {
+      m.storage = kept_[0];
+      m.part.codes.codes = m.storage.data();
+    }
+    if (fingerprint(m) != meant->fingerprint)
+      fail(ErrorCode::bad_data,
+           "{}: module {} of the unfinished run is damaged; start again with --overwrite",
+           folder_.path().string(), name);
+    return m;
+  }
+
+  void finish() { shards_.finish(); }
+
+ private:
+  const checkpoint::Checkpoint& source_;
+  const Plan& plan_;
+  OutputFolder& folder_;
+  RunState& state_;
+  checkpoint::ShardWriter shards_;
+  std::vector<std::vector<std::byte>> kept_;
+};
+
 }  // namespace
 
 QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
-                              const tokenizer::Tokenizer& tokenizer,
+                              const CalibrationSet& calibration,
                               const std::filesystem::path& output, const QuantizeOptions& options,
                               ops::Backend& backend, linalg::Linalg& linalg,
                               const QuantizeProgress& progress) {
   const auto start = std::chrono::steady_clock::now();
   validate(source, options);
   const Plan plan = make_plan(source, options.gptq);
-  QuantizeResult result;
-  result.output = output;
-  result.source_bytes = plan.source_bytes;
-  result.output_bytes = plan.bytes;
-  CalibrationSet calibration;
-  if (options.method == Method::gptq) {
-    calibration = load_calibration(options.calibration, tokenizer, source.config().text.vocab_size);
+  QuantizeResult result{.output = output,
+                        .source_bytes = plan.source_bytes,
+                        .output_bytes = plan.bytes};
+  const bool calibrated = options.method == Method::gptq;
+  if (calibrated) {
     result.calibration_rows = static_cast<std::int64_t>(calibration.rows.size());
     result.calibration_tokens = calibration.num_tokens;
     result.calibration_sha256 = calibration.sha256;
   }
-  OutputFolder folder(output, source.folder(), options.overwrite, plan.bytes + (64u << 20));
-  checkpoint::ShardWriter writer(folder.path(), plan.tensors, options.shard_bytes);
-  const auto copy = [&](std::size_t part) {
-    for (const std::string& name : plan.copied[part]) {
-      require_finite(source, name);
-      writer.add(name, source.find(name)->bytes);
-    }
-  };
-  copy(0);
-  LayerQuantizer quantizer(backend, source, calibration, options.method, options.gptq,
-                           options.arena, linalg);
+  RunState state;
+  state.settings = run_settings(source, options, result.calibration_sha256,
+                                backend.name() + " " + linalg.isa());
+  OutputFolder folder(output, source.folder(), options.overwrite, plan.bytes + (64u << 20),
+                      state.settings);
+  if (folder.resumed()) state = *folder.resumed();
+  result.resumed_layers = state.layers_done;
   const std::int64_t layers = source.config().text.num_hidden_layers;
-  std::unordered_map<std::string, std::uint64_t> meant;
+  const auto tell = [&](std::int64_t layer, const std::string& what) {
+    check_interrupt();
+    if (progress) progress(layer, layers, what);
+  };
+  tell(0, "rows of the calibration text");
+  Writer writer(source, plan, options.shard_bytes, folder, state);
+  if (state.tensors_written == 0) writer.copy(0);
+  ArenaPlan arena = options.arena;
+  arena.folder = folder.path();
+  LayerQuantizer quantizer(backend, source, calibration, options.method, options.gptq, arena,
+                           linalg);
+  quantizer.weigh_tokens([&](const std::string& what) { tell(0, what); });
+  const PhaseSeconds earlier_phases = state.seconds;
+  const double earlier = state.total_seconds;
+  const auto phases = [&] { return sum(earlier_phases, quantizer.seconds()); };
   for (std::int64_t layer = 0; layer < layers; ++layer) {
+    if (layer < result.resumed_layers) {
+      tell(layer, fmt::format("layer {}, as an earlier run left it", layer));
+      quantizer.replay(layer, [&](const std::string& name, std::int64_t out, std::int64_t in) {
+        return writer.read_back(name, out, in);
+      });
+      continue;
+    }
     for (const auto& m : plan.modules[static_cast<std::size_t>(layer)])
       require_finite(source, model::layer_prefix(layer) + m.name + ".weight");
-    const auto modules = quantizer.quantize(layer, [&](const std::string& what) {
-      check_interrupt();
-      if (progress) progress(layer, layers, fmt::format("layer {}, {}", layer, what));
-    });
-    copy(static_cast<std::size_t>(layer + 1));
-    for (const ModuleResult& m : modules) {
-      const auto packed =
-          checkpoint::pack_gptq(m.matrix.codes, m.matrix.scales, m.matrix.out_features,
-                                m.matrix.in_features, m.matrix.bits, m.matrix.group_size);
-      writer.add(m.name + ".qweight", packed.qweight);
-      writer.add(m.name + ".qzeros", packed.qzeros);
-      writer.add(m.name + ".scales", packed.scales);
-      writer.add(m.name + ".g_idx", packed.g_idx);
-      meant[m.name] = fingerprint(to_module_weight(m.matrix));
-      result.modules.push_back({m.name, m.report, m.num_tokens, m.seconds});
-    }
+    const auto modules = quantizer.quantize(
+        layer, [&](const std::string& what) { tell(layer, fmt::format("layer {}, {}", layer, what)); });
+    const Stopwatch watch(quantizer.seconds().write);
+    writer.layer(layer, modules);
+    state.seconds = phases();
+    state.total_seconds = earlier + seconds_since(start);
+    writer.save();
+    release_layer(source, layer);
   }
   writer.finish();
-  result.phases = quantizer.seconds();
   write_configuration(source, options, folder.path());
   if (progress) progress(layers, layers, "reading the result back");
-  read_back(folder.path(), plan, meant);
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  read_back(folder.path(), plan, state.modules);
+  result.modules = state.modules;
+  result.phases = phases();
+  result.seconds = earlier + seconds_since(start);
   write_report(result, options, folder.path());
   folder.commit();
   return result;

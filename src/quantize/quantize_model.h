@@ -6,24 +6,16 @@
 #include <vector>
 
 #include "quantize/layer_quantizer.h"
+#include "quantize/run_state.h"
 
 namespace octet::quantize {
 
 struct QuantizeOptions {
   Method method = Method::gptq;
   GptqOptions gptq{};
-  CalibrationOptions calibration{};
   std::uint64_t shard_bytes = 4'000'000'000;
   ArenaPlan arena;
   bool overwrite = false;  ///< replace OUT if it exists
-};
-
-/// One module's line of the report.
-struct ModuleLine {
-  std::string name;
-  GptqReport report;
-  std::int64_t num_tokens = 0;
-  double seconds = 0;
 };
 
 struct QuantizeResult {
@@ -32,6 +24,7 @@ struct QuantizeResult {
   std::uint64_t source_bytes = 0, output_bytes = 0;  ///< of tensors
   std::int64_t calibration_rows = 0, calibration_tokens = 0;
   std::string calibration_sha256;
+  std::int64_t resumed_layers = 0;  ///< that an earlier run had done
   double seconds = 0;
   PhaseSeconds phases;
 };
@@ -42,11 +35,13 @@ using QuantizeProgress = std::function<void(std::int64_t, std::int64_t, const st
 /// Quantizes a checkpoint into the published layout: every linear of the text layers as GPTQ
 /// tensors, everything else byte for byte, configuration with quantization_config, other files
 /// copied, quantize_report.json and quant_log.csv. Works in OUT.partial and renames it at the end:
-/// OUT is complete or not there.
+/// OUT is complete or not there. After each layer the state is on the disk: a later call with the
+/// same settings goes on from there, to the same bytes.
+/// calibration: not looked at with Method::rtn.
 /// Errors: invalid_argument (options, OUT exists), bad_data (source), unavailable (disk),
 /// interrupted.
 QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
-                              const tokenizer::Tokenizer& tokenizer,
+                              const CalibrationSet& calibration,
                               const std::filesystem::path& output, const QuantizeOptions& options,
                               ops::Backend& backend, linalg::Linalg& linalg,
                               const QuantizeProgress& progress);

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string>
 
 #include "runtime/base/error.h"
 
@@ -24,10 +25,34 @@ OutputFile::OutputFile(const std::filesystem::path& path)
   if (fd_ < 0) io_error("create", partial_);
 }
 
+OutputFile::OutputFile(const std::filesystem::path& path, std::size_t keep_bytes)
+    : path_(path), partial_(path.string() + ".partial"), size_(keep_bytes) {
+  // It may have got its name just before the earlier process ended.
+  std::error_code error;
+  if (!std::filesystem::exists(partial_) && std::filesystem::exists(path_))
+    std::filesystem::rename(path_, partial_, error);
+  const auto size = std::filesystem::file_size(partial_, error);
+  if (error || size < keep_bytes)
+    fail(ErrorCode::bad_data, "{}: expected at least {} bytes of an earlier run, found {}",
+         partial_.string(), keep_bytes, error ? error.message() : std::to_string(size));
+  fd_ = ::open(partial_.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd_ < 0) io_error("open", partial_);
+  if (::ftruncate(fd_, static_cast<off_t>(keep_bytes)) != 0 || ::lseek(fd_, 0, SEEK_END) < 0) {
+    const int code = errno;
+    ::close(fd_);
+    errno = code;
+    io_error("cut", partial_);
+  }
+}
+
 OutputFile::~OutputFile() {
   if (fd_ < 0) return;
   ::close(fd_);
-  ::unlink(partial_.c_str());
+  if (!keep_partial_) ::unlink(partial_.c_str());
+}
+
+void OutputFile::sync() {
+  if (::fsync(fd_) != 0) io_error("flush", partial_);
 }
 
 void OutputFile::write(std::span<const std::byte> bytes) {

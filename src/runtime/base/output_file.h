@@ -14,6 +14,9 @@ namespace octet {
 class OutputFile {
  public:
   explicit OutputFile(const std::filesystem::path& path);
+  /// Goes on with what an earlier process left: the first keep_bytes of `NAME.partial` (or of NAME,
+  /// if it had got its name already). Errors: bad_data if less is there.
+  OutputFile(const std::filesystem::path& path, std::size_t keep_bytes);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
@@ -21,6 +24,10 @@ class OutputFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
   std::size_t size() const { return size_; }
+  /// Flushes to the disk what is written so far.
+  void sync();
+  /// From now on the destructor leaves `NAME.partial` for a later process to go on with.
+  void keep_partial() { keep_partial_ = true; }
 
   /// Flushes to the disk, renames, flushes the folder. Nothing may be written afterwards.
   void commit();
@@ -29,6 +36,7 @@ class OutputFile {
   std::filesystem::path path_, partial_;
   int fd_ = -1;
   std::size_t size_ = 0;
+  bool keep_partial_ = false;
 };
 
 /// OutputFile, write, commit.
