@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "cli/bench_quantize.h"
 #include "cli/common.h"
 #include "model/synthetic.h"
 #include "runtime/base/progress.h"
@@ -19,6 +20,8 @@ struct Options {
   std::int64_t decode = 32, repeat = 3;
   bool as_json = false;
   ComputeOptions compute;
+  bool quantize = false;
+  BenchQuantizeOptions quantize_options;
 };
 
 struct Case {
@@ -129,6 +132,15 @@ double median(std::vector<double> v) {
 }
 
 void run(const Options& o) {
+  if (o.quantize) {
+    if (o.synthetic.empty() || !o.model.empty())
+      fail(ErrorCode::invalid_argument, "--quantize takes --synthetic SHAPE, like 27b:layers=4");
+    BenchQuantizeOptions q = o.quantize_options;
+    q.synthetic = o.synthetic;
+    q.as_json = o.as_json;
+    bench_quantize(q, o.compute);
+    return;
+  }
   if (o.model.empty() == o.synthetic.empty())
     fail(ErrorCode::invalid_argument, "name a MODEL or a shape by --synthetic");
   if (o.repeat < 1 || o.decode < 1 ||
@@ -237,6 +249,18 @@ Command add_bench(CLI::App& app) {
       ->capture_default_str();
   c->add_option("--repeat", o->repeat, "repetitions; the median is reported")
       ->capture_default_str();
+  c->add_flag("--quantize", o->quantize,
+              "quantize the --synthetic shape instead: time by phase, memory beside the plan");
+  c->add_option("--preset", o->quantize_options.preset, "with --quantize: best or reference")
+      ->capture_default_str();
+  c->add_option("--bits", o->quantize_options.bits, "with --quantize: 8 or 4")
+      ->capture_default_str();
+  c->add_option("--samples", o->quantize_options.samples, "with --quantize: calibration rows")
+      ->capture_default_str();
+  c->add_option("--tokens", o->quantize_options.tokens, "with --quantize: tokens of a row")
+      ->capture_default_str();
+  c->add_option("--work-folder", o->quantize_options.work_folder,
+                "with --quantize: where the weights go for that time; default: temporary folder");
   c->add_flag("--json", o->as_json, "print one JSON object");
   o->compute.add_to(*c);
   return [o] { run(*o); };

@@ -1,8 +1,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 
 #include "checkpoint/locate.h"
 #include "cli/common.h"
+#include "cli/quantize_options.h"
 #include "quantize/quantize_model.h"
 #include "runtime/base/progress.h"
 #include "runtime/base/system.h"
@@ -17,7 +19,9 @@ struct Options {
   quantize::QuantizeOptions quantize;
   quantize::CalibrationOptions calibration_options;
   ComputeOptions compute;
-  bool as_json = false;
+  bool as_json = false, dry_run = false, resume = true;
+  std::string serve_dtype = "float32", foem, refine;
+  double mse = -1, damp = 0;
 };
 
 void print(const quantize::QuantizeResult& r) {
@@ -35,9 +39,31 @@ void print(const quantize::QuantizeResult& r) {
         "  calibrated on {} rows, {} tokens; relative error mean {:.2e}, largest {:.2e} ({})\n",
         r.calibration_rows, r.calibration_tokens, sum / static_cast<double>(r.modules.size()),
         worst, worst_name);
-  fmt::print("  peak memory {}; report in {}\n",
+  const quantize::PhaseSeconds& p = r.phases;
+  fmt::print(
+      "  forward {}, statistics {}, factors {}, columns {}, writing {}\n", format_duration(p.forward),
+      format_duration(p.statistics), format_duration(p.factor), format_duration(p.solve),
+      format_duration(p.write));
+  if (r.resumed_layers > 0)
+    fmt::print("  {} layers were done by an earlier run\n", r.resumed_layers);
+  fmt::print("  peak memory {} (planned {}); report in {}\n",
              format_bytes(static_cast<double>(peak_rss_bytes())),
+             format_bytes(static_cast<double>(r.planned_bytes)),
              (r.output / "quantize_report.json").string());
+}
+
+json::object plan_object(const quantize::QuantizeForecast& f, double seconds) {
+  json::array items;
+  for (const auto& item : f.plan.items)
+    items.push_back({{"what", item.what}, {"bytes", item.bytes}});
+  return {{"planned_bytes", f.plan.peak_bytes},
+          {"peak_at", f.plan.peak_at},
+          {"items", std::move(items)},
+          {"spill_bytes", f.plan.spill_bytes},
+          {"output_bytes", f.output_bytes},
+          {"tokens", f.plan.tokens},
+          {"passes", f.plan.passes},
+          {"seconds", seconds}};
 }
 
 json::object to_object(const quantize::QuantizeResult& r) {
@@ -55,8 +81,11 @@ json::object to_object(const quantize::QuantizeResult& r) {
         {"forward", r.phases.forward},
         {"statistics", r.phases.statistics},
         {"factor", r.phases.factor},
-        {"solve", r.phases.solve}}},
+        {"solve", r.phases.solve},
+        {"write", r.phases.write}}},
       {"peak_rss_bytes", peak_rss_bytes()},
+      {"planned_bytes", r.planned_bytes},
+      {"resumed_layers", r.resumed_layers},
       {"bytes", {{"source", r.source_bytes}, {"output", r.output_bytes}}},
       {"calibration",
        {{"rows", r.calibration_rows},
@@ -65,37 +94,47 @@ json::object to_object(const quantize::QuantizeResult& r) {
       {"relative_error", {{"mean", sum / static_cast<double>(r.modules.size())}, {"max", worst}}}};
 }
 
+void choose_serve_dtype(const std::string& name, quantize::ScaleRule& rule) {
+  if (name == "float16") {
+    rule.serve = quantize::ServeType::f16;
+  } else if (name == "bfloat16") {
+    rule.serve = quantize::ServeType::bf16;
+    // The server casts the scales too: only a scale that it can hold stays what it was.
+    rule.grid = quantize::ScaleGrid::f16_bf16;
+  } else if (name != "float32") {
+    fail(ErrorCode::invalid_argument, "--serve-dtype {}: expected float32, float16 or bfloat16", name);
+  }
+}
+
 // The preset's choices, then single ones over them.
 void apply_preset(Options& o) {
   quantize::GptqOptions& g = o.quantize.gptq;
-  if (o.preset == "reference") {
-    g.scales = quantize::ScaleSource::stale;
-    g.scale_rule = {.bits = g.scale_rule.bits,
-                    .grid = quantize::ScaleGrid::f32,
-                    .search = quantize::ScaleSearch::none,
-                    .reference_quirk = true};
-    g.target_shift = 0;
-    g.refine_rounds = 0;
-    g.row_fallback = false;
-    g.token_weights = false;
-    if (g.scale_rule.bits < 8) {
-      // FOEM with its columns in natural order: it never applied group-aware order.
-      g.order = quantize::ColumnOrder::natural;
-      g.foem_alpha = 0.25;
-      g.foem_beta = 0.2;
-      g.scale_rule.search = quantize::ScaleSearch::mse;
-    }
-  } else if (o.preset != "best") {
-    fail(ErrorCode::invalid_argument, "--preset {}: expected best or reference", o.preset);
+  const quantize::GptqOptions given = g;
+  g = preset_options(o.preset, given.scale_rule.bits);
+  g.group_size = given.group_size;
+  if (o.damp > 0) g.damp_percent = o.damp;
+  choose_serve_dtype(o.serve_dtype, g.scale_rule);
+  if (o.mse >= 0 && o.mse != 0 && o.mse != 2)
+    fail(ErrorCode::invalid_argument, "--mse {}: expected 0 (off) or 2 (squares)", o.mse);
+  if (o.mse == 2) g.scale_rule.search = quantize::ScaleSearch::mse;
+  if (o.mse == 0) g.scale_rule.search = quantize::ScaleSearch::none;
+  if (!o.foem.empty()) {
+    char* end = nullptr;
+    g.foem_alpha = std::strtod(o.foem.c_str(), &end);
+    g.foem_beta = *end == ',' ? std::strtod(end + 1, &end) : -1;
+    if (*end != '\0' || g.foem_alpha < 0 || g.foem_alpha > 1 || g.foem_beta < 0 || g.foem_beta > 1)
+      fail(ErrorCode::invalid_argument, "--foem {}: expected ALPHA,BETA between 0 and 1, like 0.25,0.2",
+           o.foem);
   }
-  if (const char* x = std::getenv("X_SCALES")) g.scales = std::string(x)=="original"?quantize::ScaleSource::original:std::string(x)=="fresh"?quantize::ScaleSource::fresh:quantize::ScaleSource::feedback;
-  if (const char* x = std::getenv("X_REFINE")) g.refine_rounds = atoi(x);
-  if (const char* x = std::getenv("X_SWEEPS")) g.refine_sweeps = atoi(x);
-  if (const char* x = std::getenv("X_SHIFT")) g.target_shift = atof(x);
-  if (const char* x = std::getenv("X_TOKW")) g.token_weights = atoi(x);
-  if (const char* x = std::getenv("X_FALL")) g.row_fallback = atoi(x);
-  if (const char* x = std::getenv("X_GRID")) g.scale_rule.grid = quantize::ScaleGrid(atoi(x));
-  if (const char* x = std::getenv("X_SERVE")) g.scale_rule.serve = quantize::ServeType(atoi(x));
+  if (!o.refine.empty()) {
+    char* end = nullptr;
+    g.refine_rounds = std::strtol(o.refine.c_str(), &end, 10);
+    if (*end == ',') g.refine_sweeps = std::strtol(end + 1, &end, 10);
+    if (*end != '\0' || g.refine_rounds < 0 || g.refine_rounds > 100 || g.refine_sweeps < 1 ||
+        g.refine_sweeps > 100)
+      fail(ErrorCode::invalid_argument, "--refine {}: expected ROUNDS or ROUNDS,SWEEPS, like 3,2",
+           o.refine);
+  }
   if (o.order == "natural") {
     g.order = quantize::ColumnOrder::natural;
   } else if (o.order == "descending") {
@@ -130,11 +169,22 @@ void run(Options& o) {
       return chat->render(chat_template::with_parsed_arguments(messages), nullptr, {});
     };
   linalg::Linalg linalg(machine.pool, o.compute.isa);
-  Progress bar("quantize", source.config().text.num_hidden_layers, "layers");
+  o.quantize.max_memory = o.compute.memory_limit();
   const auto calibration =
       o.quantize.method == quantize::Method::gptq
           ? quantize::load_calibration(o.calibration_options, tokenizer, source.config().text.vocab_size)
           : quantize::CalibrationSet();
+  const auto planned = quantize::forecast(source, calibration, o.quantize);
+  const double estimate =
+      quantize::estimate_seconds(planned.plan, quantize::measure_rates(linalg));
+  if (o.dry_run && o.as_json) {
+    fmt::print("{}\n", to_json(plan_object(planned, estimate)));
+    return;
+  }
+  fmt::print(o.dry_run ? stdout : stderr, "{}",
+             quantize::describe(planned.plan, planned.output_bytes, estimate));
+  if (o.dry_run) return;
+  Progress bar("quantize", source.config().text.num_hidden_layers, "layers");
   const auto result = quantize::quantize_model(
       source, calibration, o.output, o.quantize, *machine.backend, linalg,
       [&](std::int64_t done, std::int64_t, const std::string& what) { bar.update(done, what); });
@@ -146,6 +196,34 @@ void run(Options& o) {
 }
 
 }  // namespace
+
+quantize::GptqOptions preset_options(const std::string& preset, std::int64_t bits) {
+  quantize::GptqOptions g;
+  g.scale_rule.bits = bits;
+  if (preset == "best") {
+    // Fewer bits err more, also where the calibration text says little.
+    if (bits < 8) g.damp_percent = 0.2;
+    return g;
+  }
+  if (preset != "reference")
+    fail(ErrorCode::invalid_argument, "--preset {}: expected best or reference", preset);
+  g.scales = quantize::ScaleSource::stale;
+  g.scale_rule = {.bits = bits,
+                  .grid = quantize::ScaleGrid::f32,
+                  .search = quantize::ScaleSearch::none,
+                  .reference_quirk = true};
+  g.target_shift = 0;
+  g.refine_rounds = 0;
+  g.row_fallback = false;
+  g.token_weights = false;
+  if (bits == 8) return g;
+  // FOEM visits columns in their natural order: it never applied the group-aware one.
+  g.order = quantize::ColumnOrder::natural;
+  g.foem_alpha = 0.25;
+  g.foem_beta = 0.2;
+  g.scale_rule.search = quantize::ScaleSearch::mse;
+  return g;
+}
 
 Command add_quantize(CLI::App& app) {
   auto o = std::make_shared<Options>();
@@ -163,9 +241,8 @@ Command add_quantize(CLI::App& app) {
       ->capture_default_str();
   c->add_option("--order", o->order,
                 "columns: group_aware (default), descending (scales set beforehand), natural");
-  c->add_option("--damp", o->quantize.gptq.damp_percent,
-                "share of the mean diagonal added to the Hessian")
-      ->capture_default_str();
+  c->add_option("--damp", o->damp,
+                "share of the mean diagonal added to the Hessian; default: the preset's");
   c->add_option("--calibration", o->calibration,
                 "text, repeatable: jsonl (text, messages, instruction and output, input_ids) or "
                 "plain text; default: a generated mix");
@@ -176,7 +253,19 @@ Command add_quantize(CLI::App& app) {
   c->add_option("--seed", o->calibration_options.seed, "choice of rows, if there are more")
       ->capture_default_str();
   c->add_option("--shard-size", o->shard_size, "largest file of the result")->capture_default_str();
-  c->add_flag("--overwrite", o->quantize.overwrite, "replace OUT if it holds a model");
+  c->add_option("--serve-dtype", o->serve_dtype,
+                "what the server that codes and scales are chosen for multiplies in: float32 (octet), "
+                "float16, bfloat16 (other servers' --dtype)")
+      ->capture_default_str();
+  c->add_option("--mse", o->mse, "2: scales by least squared error of the weights; 0: no search");
+  c->add_option("--foem", o->foem, "ALPHA,BETA of first-order error correction, e.g. 0.25,0.2");
+  c->add_option("--refine", o->refine,
+                "ROUNDS[,SWEEPS] of coordinate descent after the columns; default 3,2 (best), 0 "
+                "(reference)");
+  c->add_flag("--dry-run", o->dry_run, "print the plan (memory, time, sizes) and stop");
+  c->add_flag("--overwrite", o->quantize.overwrite,
+              "replace OUT if it holds a model; start an unfinished run again");
+  c->add_flag("--resume", o->resume, "go on with an unfinished run of the same settings: the default");
   c->add_flag("--json", o->as_json, "print one JSON object");
   o->compute.add_to(*c, false);
   return [o] { run(*o); };

@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::int64_t kStepRows = 1024;  // tokens that pass a layer together
 constexpr std::int64_t kStepSequences = 8;
+// What a token counts for whose prediction is certain, over the mean: later tokens look at it.
+constexpr double kLeastWeight = 0.5;
 constexpr std::size_t kHeldOutEvery = 10;  // one row of so many judges the others
 
 checkpoint::TextConfig one_of_each(const checkpoint::TextConfig& config) {
@@ -271,7 +273,7 @@ std::vector<float> LayerQuantizer::inputs(Stream& stream, std::size_t begin, std
   std::size_t t = 0;
   for (std::size_t i = begin; i < end; ++i)
     for (const float w : token_weights_[i]) weights[t++] = w;
-  if (getenv("X_TOKW2") ? true : point % 2 == 1) divide_by_norm(to_host(backend_, batch.x()), weights);
+  if (point % 2 == 1) divide_by_norm(to_host(backend_, batch.x()), weights);
   const std::size_t width = values.size() / weights.size();
   for (t = 0; t < weights.size(); ++t)
     for (std::size_t i = 0; i < width; ++i) values[t * width + i] *= weights[t];
@@ -333,9 +335,8 @@ void LayerQuantizer::weigh_tokens(const std::function<void(const std::string&)>&
     }
   }
   const double mean = count > 0 && sum > 0 ? sum / count : 1;
-  const double floor = getenv("X_OUTW") ? atof(getenv("X_OUTW")) : 0.1;
   for (auto& row : token_weights_)
-    for (float& w : row) w = static_cast<float>(std::sqrt(w / mean + floor));
+    for (float& w : row) w = static_cast<float>(std::sqrt(w / mean + kLeastWeight));
   embed_rows();
 }
 
@@ -393,6 +394,7 @@ ModuleResult LayerQuantizer::solve(const std::string& name, const model::LinearM
     throw Error(e.code(),
                 fmt::format("{}: module {}: {}", checkpoint_.folder().string(), name, e.what()));
   }
+  source.file->release(source.bytes);
   // What the file will hold, also where the codes were chosen for float32 scales.
   for (float& scale : r.matrix.scales) scale = f16_to_float(float_to_f16(scale));
   r.seconds = seconds_since(start);

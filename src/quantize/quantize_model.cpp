@@ -235,17 +235,29 @@ class Writer {
 
 }  // namespace
 
+QuantizeForecast forecast(const checkpoint::Checkpoint& source, const CalibrationSet& calibration,
+                          const QuantizeOptions& options) {
+  validate(source, options);
+  std::vector<std::int64_t> tokens;
+  if (options.method == Method::gptq)
+    for (const auto& row : calibration.rows) tokens.push_back(static_cast<std::int64_t>(row.size()));
+  return {plan_quantize(source.config().text, tokens, options.method, options.gptq,
+                        options.max_memory),
+          make_plan(source, options.gptq).bytes};
+}
+
 QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
                               const CalibrationSet& calibration,
                               const std::filesystem::path& output, const QuantizeOptions& options,
                               ops::Backend& backend, linalg::Linalg& linalg,
                               const QuantizeProgress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  validate(source, options);
+  const QuantizePlan memory = forecast(source, calibration, options).plan;
   const Plan plan = make_plan(source, options.gptq);
   QuantizeResult result{.output = output,
                         .source_bytes = plan.source_bytes,
-                        .output_bytes = plan.bytes};
+                        .output_bytes = plan.bytes,
+                        .planned_bytes = memory.peak_bytes};
   const bool calibrated = options.method == Method::gptq;
   if (calibrated) {
     result.calibration_rows = static_cast<std::int64_t>(calibration.rows.size());
@@ -255,7 +267,7 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
   RunState state;
   state.settings = run_settings(source, options, result.calibration_sha256,
                                 backend.name() + " " + linalg.isa());
-  OutputFolder folder(output, source.folder(), options.overwrite, plan.bytes + (64u << 20),
+  OutputFolder folder(output, source.folder(), options.overwrite, plan.bytes + memory.spill_bytes + (64u << 20),
                       state.settings);
   if (folder.resumed()) state = *folder.resumed();
   result.resumed_layers = state.layers_done;
@@ -267,7 +279,7 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
   tell(0, "rows of the calibration text");
   Writer writer(source, plan, options.shard_bytes, folder, state);
   if (state.tensors_written == 0) writer.copy(0);
-  ArenaPlan arena = options.arena;
+  ArenaPlan arena = memory.arena;
   arena.folder = folder.path();
   LayerQuantizer quantizer(backend, source, calibration, options.method, options.gptq, arena,
                            linalg);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "quantize/layer_quantizer.h"
+#include "quantize/plan.h"
 #include "quantize/run_state.h"
 
 namespace octet::quantize {
@@ -14,7 +15,7 @@ struct QuantizeOptions {
   Method method = Method::gptq;
   GptqOptions gptq{};
   std::uint64_t shard_bytes = 4'000'000'000;
-  ArenaPlan arena;
+  std::uint64_t max_memory = 0;  ///< bytes; 0: no limit
   bool overwrite = false;  ///< replace OUT if it exists
 };
 
@@ -24,10 +25,20 @@ struct QuantizeResult {
   std::uint64_t source_bytes = 0, output_bytes = 0;  ///< of tensors
   std::int64_t calibration_rows = 0, calibration_tokens = 0;
   std::string calibration_sha256;
+  std::uint64_t planned_bytes = 0;  ///< of memory
   std::int64_t resumed_layers = 0;  ///< that an earlier run had done
   double seconds = 0;
   PhaseSeconds phases;
 };
+
+/// What a run with these options would need. Errors: as quantize_model's about options and source;
+/// out_of_memory.
+struct QuantizeForecast {
+  QuantizePlan plan;
+  std::uint64_t output_bytes = 0;  ///< of tensors
+};
+QuantizeForecast forecast(const checkpoint::Checkpoint& source, const CalibrationSet& calibration,
+                          const QuantizeOptions& options);
 
 /// progress(layers done, layers in all, what is being done).
 using QuantizeProgress = std::function<void(std::int64_t, std::int64_t, const std::string&)>;

@@ -57,6 +57,13 @@ std::size_t total_memory_bytes() {
   return limit > 0 ? std::min(bytes, limit) : bytes;
 }
 
+std::size_t current_rss_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::size_t pages = 0;
+  file >> pages >> pages;
+  return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
 std::size_t peak_rss_bytes() {
   struct rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);

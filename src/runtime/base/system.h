@@ -10,6 +10,8 @@ namespace octet {
 std::size_t available_memory_bytes();
 /// Bytes of memory of the machine (or of the cgroup, if less). 0 if unknown.
 std::size_t total_memory_bytes();
+/// Resident set of this process now.
+std::size_t current_rss_bytes();
 /// Largest resident set of this process so far.
 std::size_t peak_rss_bytes();
 /// "AMD EPYC 9354 32-Core Processor"; empty if unknown.

@@ -139,7 +139,11 @@ TEST_F(QuantizeModel, SameBytesForAnyNumberOfThreadsAndShards) {
   QuantizeOptions options = gptq();
   options.shard_bytes = 3'000'000;
   // Rows in a file and inputs computed twice give the same bytes too.
-  options.arena = {.spill = true, .keep_inputs = false};
+  const auto needs = [&] { return forecast(source, calibration, options).plan; };
+  options.max_memory = needs().peak_bytes - 1;
+  EXPECT_FALSE(needs().arena.keep_inputs);
+  options.max_memory = needs().peak_bytes - 1;
+  EXPECT_TRUE(needs().arena.spill);
   quantize_model(source, calibration, folder.path() / "shards", options, *other, other_linalg,
                  nullptr);
   const auto a = checkpoint::Checkpoint::open(out);
@@ -251,6 +255,9 @@ TEST_F(QuantizeModel, RefusesBadOptionsAndSources) {
   refuse([](auto& o) { o.gptq.scale_rule.bits = 5; }, "--bits 5");
   refuse([](auto& o) { o.gptq.group_size = 48; }, "--group-size 48");
   refuse([](auto& o) { o.gptq.damp_percent = 0; }, "--damp");
+  QuantizeOptions small = gptq();
+  small.max_memory = 1000;
+  EXPECT_EQ(code_of(out, small, "sums of x^T x"), ErrorCode::out_of_memory);
   refuse([](auto& o) { o.gptq.damp_percent = std::nan(""); }, "--damp");
   EXPECT_FALSE(fs::exists(out));
   run(out, rtn());
