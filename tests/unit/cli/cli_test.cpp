@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <fstream>
+#include <map>
+#include <random>
 #include <thread>
 
 #include "run_octet.h"
@@ -114,48 +116,97 @@ TEST(Cli, LogitsEqualForAnyChunk) {
   EXPECT_EQ(run("a", "512"), run("b", "3"));
 }
 
-// What a signal at some moment leaves. Quantizing tiny with little text takes a second or two; the
-// moments are spread over it. None of them may leave OUT; SIGKILL may leave OUT.partial, which
-// the next run clears away.
-TEST(Cli, InterruptedQuantizeLeavesNothingThatLooksFinished) {
+// Files of a result but those with times in them.
+std::map<std::string, std::string> lasting_files(const fs::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    if (name != "quantize_report.json" && name != "quant_log.csv" && name != "README.md")
+      files[name] = read_file(entry.path());
+  }
+  return files;
+}
+
+// A second or two of work.
+std::vector<std::string> quantize_to(const fs::path& out) {
+  return {"quantize", kTiny, out, "--samples", "20", "--max-tokens", "64",
+          "--shard-size", "3M", "--json", "--calibration", shipped_data("calibration.jsonl")};
+}
+
+// Signals at many moments, one run after the other over the same folder: none may leave OUT, and
+// what is finished in the end is what an undisturbed run makes, byte for byte.
+TEST(Cli, InterruptedQuantizeGoesOnToTheSameBytes) {
+  const ScratchFolder folder;
+  object_of(run_octet(quantize_to(folder.path() / "whole")));
+  const fs::path out = folder.path() / "out";
+  std::mt19937 rng(5);
+  int stopped = 0;
+  for (int attempt = 0; attempt < 60 && !fs::exists(out); ++attempt) {
+    const int signal = attempt % 4 == 0 ? SIGINT : attempt % 4 == 1 ? SIGTERM : SIGKILL;
+    const Finished run = run_octet(quantize_to(out), [&](int process) {
+      // Not before the handler is there and work has begun.
+      for (int i = 0; i < 2000 && !fs::exists(out.string() + ".partial"); ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      // Later and later, so that every part of the work is met and the end is reached.
+      const int latest = 100 + attempt * 60;
+      std::this_thread::sleep_for(
+          std::chrono::milliseconds(rng() % static_cast<unsigned>(latest)));
+      ::kill(process, signal);
+    });
+    if (run.status == 0) break;
+    ++stopped;
+    EXPECT_FALSE(fs::exists(out)) << signal;
+    EXPECT_EQ(run.status, signal == SIGKILL ? 128 + SIGKILL : 130) << run.err;
+  }
+  EXPECT_GT(stopped, 2);
+  if (!fs::exists(out)) object_of(run_octet(quantize_to(out)));
+  EXPECT_FALSE(fs::exists(out.string() + ".partial"));
+  EXPECT_EQ(lasting_files(out), lasting_files(folder.path() / "whole"));
+}
+
+// The disk fills up on the way; when there is room again the run goes on.
+TEST(Cli, QuantizeOnAFullDisk) {
+  const ScratchFolder folder;
+  object_of(run_octet(quantize_to(folder.path() / "whole")));
+  const fs::path out = folder.path() / "out";
+  for (const std::size_t room : {std::size_t{500'000}, std::size_t{2'500'000}}) {
+    const Finished run = run_octet(quantize_to(out), nullptr, room);
+    EXPECT_EQ(run.status, 1) << run.err;
+    EXPECT_NE(run.err.find("out.partial"), std::string::npos) << run.err;
+    EXPECT_FALSE(fs::exists(out));
+  }
+  object_of(run_octet(quantize_to(out)));
+  EXPECT_EQ(lasting_files(out), lasting_files(folder.path() / "whole"));
+}
+
+TEST(Cli, QuantizePlansAndPresets) {
   const ScratchFolder folder;
   const fs::path out = folder.path() / "out";
-  const std::vector<std::string> command{"quantize",
-                                         kTiny,
-                                         out,
-                                         "--samples",
-                                         "40",
-                                         "--json",
-                                         "--calibration",
-                                         shipped_data("calibration.jsonl")};
-  int stopped = 0;
-  for (const int signal : {SIGINT, SIGTERM, SIGKILL})
-    for (const int milliseconds : {30, 150, 600}) {
-      const Finished run = run_octet(command, [&](int process) {
-        // Not before the handler is there and work has begun.
-        for (int i = 0; i < 2000 && !fs::exists(out.string() + ".partial"); ++i)
-          std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
-        ::kill(process, signal);
-      });
-      if (run.status == 0) {  // it was faster
-        fs::remove_all(out);
-        continue;
-      }
-      ++stopped;
-      EXPECT_FALSE(fs::exists(out)) << signal << " after " << milliseconds;
-      if (signal != SIGKILL) {
-        EXPECT_EQ(run.status, 130) << run.err;
-        EXPECT_FALSE(fs::exists(out.string() + ".partial"));
-      } else {
-        EXPECT_EQ(run.status, 128 + SIGKILL);
-        EXPECT_EQ(run_octet({"inspect", out}).status, 3);
-      }
-    }
-  EXPECT_GT(stopped, 0);
-  const auto done = object_of(run_octet({"quantize", kTiny, out, "--method", "rtn", "--json"}));
-  EXPECT_EQ(done.at("output").as_string(), out.string());
+  auto command = quantize_to(out);
+  command.insert(command.end(), {"--dry-run"});
+  const auto plan = object_of(run_octet(command));
+  EXPECT_GT(plan.at("planned_bytes").to_number<std::uint64_t>(), 1'000'000u);
+  EXPECT_GT(plan.at("output_bytes").to_number<std::uint64_t>(), 1'000'000u);
+  EXPECT_FALSE(fs::exists(out));
   EXPECT_FALSE(fs::exists(out.string() + ".partial"));
+  command.back() = "--max-memory=1M";
+  expect_failure(command, 4, {"sums of x^T x", "--max-memory"});
+  command.back() = "--preset=fancy";
+  expect_failure(command, 2, {"fancy", "best or reference"});
+  command.back() = "--foem=1.5";
+  expect_failure(command, 2, {"--foem"});
+  command.back() = "--refine=x";
+  expect_failure(command, 2, {"--refine"});
+  command.back() = "--serve-dtype=int3";
+  expect_failure(command, 2, {"int3"});
+  for (const char* choice : {"--preset=reference", "--serve-dtype=bfloat16", "--refine=0"}) {
+    auto four = command;
+    four.back() = choice;
+    four.insert(four.end(), {"--bits", "4", "--overwrite"});
+    const auto done = object_of(run_octet(four));
+    EXPECT_GT(done.at("relative_error").at("mean").to_number<double>(), 0);
+    EXPECT_GE(done.at("peak_rss_bytes").to_number<double>(), 1e6);
+  }
 }
 
 }  // namespace

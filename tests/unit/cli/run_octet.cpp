@@ -1,6 +1,8 @@
 #include "run_octet.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,7 +13,7 @@
 namespace octet::test {
 
 Finished run_octet(const std::vector<std::string>& arguments,
-                   const std::function<void(int)>& while_running) {
+                   const std::function<void(int)>& while_running, std::size_t largest_file) {
   const ScratchFolder folder;
   const std::string out = folder.path() / "out", err = folder.path() / "err";
   std::vector<std::string> words{OCTET_PROGRAM};
@@ -25,6 +27,11 @@ Finished run_octet(const std::vector<std::string>& arguments,
     ::dup2(::open("/dev/null", O_RDONLY), 0);
     ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT, 0600), 1);
     ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT, 0600), 2);
+    if (largest_file > 0) {
+      ::signal(SIGXFSZ, SIG_IGN);
+      const struct rlimit limit{largest_file, largest_file};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+    }
     ::execv(argv[0], argv.data());
     ::_exit(127);
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <vector>
@@ -12,8 +13,10 @@ struct Finished {
 };
 
 /// Runs the program with these arguments and an empty standard input.
-/// while_running is called once after the start with the process number.
+/// while_running is called once after the start with the process number. largest_file: bytes that
+/// a file of the program may have, 0: any; writing more fails as on a full disk.
 Finished run_octet(const std::vector<std::string>& arguments,
-                   const std::function<void(int)>& while_running = nullptr);
+                   const std::function<void(int)>& while_running = nullptr,
+                   std::size_t largest_file = 0);
 
 }  // namespace octet::test
