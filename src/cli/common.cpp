@@ -9,6 +9,7 @@
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/progress.h"
 #include "runtime/base/system.h"
+#include "runtime/base/text_file.h"
 #include "runtime/ops/make_backend.h"
 
 namespace octet::cli {
@@ -146,19 +147,13 @@ std::vector<std::int32_t> encode_prompt(const tokenizer::Tokenizer& tokenizer,
 }
 
 std::vector<std::string> read_text_rows(const std::string& path) {
-  const std::string file = read_file(path);
+  const std::string file = read_text_file(path);
   std::vector<std::string> rows;
-  for (std::size_t begin = 0, number = 1; begin < file.size(); ++number) {
-    auto end = file.find('\n', begin);
-    if (end == std::string::npos) end = file.size();
-    const std::string_view line(file.data() + begin, end - begin);
-    begin = end + 1;
-    if (line.empty()) continue;
-    const std::string where = fmt::format("{}, line {}", path, number);
-    const json::value row = parse_json(line, where);
-    const json::value* text = row.is_object() ? row.get_object().if_contains("text") : nullptr;
+  for (const TextLine& line : text_lines(file)) {
+    const json::object row = parse_line(file, line, path);
+    const json::value* text = row.if_contains("text");
     if (!text || !text->is_string())
-      fail(ErrorCode::bad_data, "{}: expected an object with a string `text`", where);
+      fail(ErrorCode::bad_data, "{}, line {}: expected a string `text`", path, line.number);
     rows.emplace_back(text->get_string());
   }
   return rows;

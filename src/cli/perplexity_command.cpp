@@ -3,8 +3,8 @@
 
 #include "cli/common.h"
 #include "evaluate/perplexity.h"
-#include "runtime/base/mapped_file.h"
 #include "runtime/base/progress.h"
+#include "runtime/base/text_file.h"
 
 namespace octet::cli {
 
@@ -82,7 +82,7 @@ void run(const Options& o) {
   if (!o.base.empty())
     base =
         std::make_unique<LoadedModel>(o.base, machine, o.compute.memory_limit(), caches, o.as_json);
-  const std::string text = o.text.empty() ? joined_rows(o.rows) : read_file(o.text);
+  const std::string text = o.text.empty() ? joined_rows(o.rows) : read_text_file(o.text);
   const auto ids = loaded.tokenizer->encode(text, false);
   std::unique_ptr<Progress> bar;
   const auto result =

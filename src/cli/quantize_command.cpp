@@ -94,6 +94,24 @@ json::object to_object(const quantize::QuantizeResult& r) {
       {"relative_error", {{"mean", sum / static_cast<double>(r.modules.size())}, {"max", worst}}}};
 }
 
+// What the user should know about the text before hours of work.
+void warn(const checkpoint::Checkpoint& source, const quantize::CalibrationSet& set, bool shipped) {
+  std::uint64_t parameters = 0;
+  for (const auto& t : source.tensors())
+    parameters += static_cast<std::uint64_t>(num_elements(t.shape));
+  if (shipped && parameters > 1'000'000'000)
+    fmt::print(stderr,
+               "octet: warning: {:.1f} billion parameters calibrated on the text that ships with "
+               "octet, which was made for small models. Name real text of what the model will do by "
+               "--calibration (docs/calibration.md)\n",
+               static_cast<double>(parameters) / 1e9);
+  if (set.rows.size() < 128 || set.num_tokens < 65536)
+    fmt::print(stderr,
+               "octet: warning: {} rows, {} tokens of calibration text: with fewer than 128 rows or "
+               "65,536 tokens the result fits them rather than the model's work\n",
+               set.rows.size(), set.num_tokens);
+}
+
 void choose_serve_dtype(const std::string& name, quantize::ScaleRule& rule) {
   if (name == "float16") {
     rule.serve = quantize::ServeType::f16;
@@ -152,14 +170,15 @@ void run(Options& o) {
   o.quantize.method = o.method == "gptq" ? quantize::Method::gptq : quantize::Method::rtn;
   apply_preset(o);
   o.quantize.shard_bytes = parse_bytes(o.shard_size);
-  if (o.calibration_options.samples < 1 || o.calibration_options.max_tokens < 16)
-    fail(ErrorCode::invalid_argument, "--samples and --max-tokens: expected 1 and 16 or more");
   Machine machine(o.compute);
   const auto source = checkpoint::Checkpoint::open(checkpoint::locate_model(o.model));
   const auto tokenizer = tokenizer::Tokenizer::load(source.folder());
-  if (o.calibration.empty())
-    o.calibration.push_back(shipped_file("data/calibration.jsonl").string());
-  o.calibration_options.files.assign(o.calibration.begin(), o.calibration.end());
+  const bool shipped = o.calibration.empty();
+  if (shipped) o.calibration.push_back(shipped_file("data/calibration.jsonl").string());
+  for (const std::string& text : o.calibration)
+    o.calibration_options.sources.push_back(quantize::parse_source(text));
+  // Texts are separated as they were in training: by the token that ends a document.
+  o.calibration_options.separator = tokenizer.find("<|endoftext|>").value_or(-1);
   std::shared_ptr<chat_template::ChatTemplate> chat;
   if (chat_template::ChatTemplate::exists(source.folder()))
     chat = std::make_shared<chat_template::ChatTemplate>(
@@ -174,6 +193,7 @@ void run(Options& o) {
       o.quantize.method == quantize::Method::gptq
           ? quantize::load_calibration(o.calibration_options, tokenizer, source.config().text.vocab_size)
           : quantize::CalibrationSet();
+  if (o.quantize.method == quantize::Method::gptq) warn(source, calibration, shipped);
   const auto planned = quantize::forecast(source, calibration, o.quantize);
   const double estimate =
       quantize::estimate_seconds(planned.plan, quantize::measure_rates(linalg));
@@ -244,9 +264,12 @@ Command add_quantize(CLI::App& app) {
   c->add_option("--damp", o->damp,
                 "share of the mean diagonal added to the Hessian; default: the preset's");
   c->add_option("--calibration", o->calibration,
-                "text, repeatable: jsonl (text, messages, instruction and output, input_ids) or "
-                "plain text; default: a generated mix");
+                "FILE[:WEIGHT], repeatable: jsonl (text, messages, instruction and output, "
+                "input_ids) or plain text, also .gz and .zst; default: a generated mix");
   c->add_option("--samples", o->calibration_options.samples, "calibration rows at most")
+      ->capture_default_str();
+  c->add_option("--min-tokens", o->calibration_options.min_tokens,
+                "tokens of a row at least, where rows are drawn by length")
       ->capture_default_str();
   c->add_option("--max-tokens", o->calibration_options.max_tokens, "tokens of a row at most")
       ->capture_default_str();

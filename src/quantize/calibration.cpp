@@ -3,107 +3,199 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <random>
-#include <ranges>
 
 #include "runtime/base/error.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/output_file.h"
+#include "runtime/base/text_file.h"
 
 namespace octet::quantize {
 
 namespace {
 
+using Row = std::vector<std::int32_t>;
 constexpr std::size_t kShortest = 11;
+constexpr std::int64_t kBinWidth = 256;
 
-class Reader {
+// One file: where its texts are, and their tokens when they are asked for.
+class Source {
  public:
-  Reader(const CalibrationOptions& options, const tokenizer::Tokenizer& tokenizer,
-         std::int64_t vocab_size)
-      : options_(options), tokenizer_(tokenizer), vocab_size_(vocab_size) {}
-
-  void read(const std::filesystem::path& path) {
-    const std::string text = read_file(path, std::size_t{8} << 30);
-    if (path.extension() == ".jsonl" || path.extension() == ".json")
-      read_lines(path, text);
-    else
-      read_plain(text);
+  Source(const CalibrationSource& source, const CalibrationOptions& options,
+         const tokenizer::Tokenizer& tokenizer, std::int64_t vocab_size)
+      : path_(source.file), options_(options), tokenizer_(tokenizer), vocab_size_(vocab_size) {
+    text_ = read_text_file(path_);
+    auto name = path_.filename().string();
+    for (const char* packed : {".gz", ".zst"})
+      if (name.ends_with(packed)) name.resize(name.size() - std::string(packed).size());
+    objects_ = name.ends_with(".jsonl") || name.ends_with(".json");
+    if (objects_) {
+      lines_ = text_lines(text_);
+    } else {
+      const auto ids = tokenizer_.encode(text_, false);
+      const auto step = static_cast<std::size_t>(options.max_tokens);
+      for (std::size_t at = 0; at < ids.size(); at += step)
+        pieces_.emplace_back(
+            ids.begin() + static_cast<std::ptrdiff_t>(at),
+            ids.begin() + static_cast<std::ptrdiff_t>(std::min(at + step, ids.size())));
+    }
   }
 
-  std::vector<std::vector<std::int32_t>> rows;
+  std::size_t size() const { return objects_ ? lines_.size() : pieces_.size(); }
+
+  Row tokens(std::size_t i) const {
+    if (!objects_) return pieces_[i];
+    const json::object o = parse_line(text_, lines_[i], path_);
+    const std::string where = fmt::format("{}, line {}", path_.string(), lines_[i].number);
+    if (const json::value* ids = o.if_contains("input_ids")) return ids_of(*ids, where);
+    if (const json::value* text = o.if_contains("text"))
+      return tokenizer_.encode(string_of(*text, "text", where));
+    if (const json::value* messages = o.if_contains("messages"))
+      return tokenizer_.encode(render(*messages, where));
+    if (o.contains("instruction") && o.contains("output"))
+      return tokenizer_.encode(render(
+          json::array{
+              json::object{{"role", "user"},
+                           {"content", string_of(o.at("instruction"), "instruction", where)}},
+              json::object{{"role", "assistant"},
+                           {"content", string_of(o.at("output"), "output", where)}}},
+          where));
+    fail(ErrorCode::bad_data,
+         "{}: no `text`, `messages`, `instruction` and `output`, or `input_ids`", where);
+  }
 
  private:
-  void read_plain(const std::string& text) {
-    const auto ids = tokenizer_.encode(text, false);
-    const auto step = static_cast<std::size_t>(options_.max_tokens);
-    for (std::size_t at = 0; at < ids.size(); at += step)
-      rows.emplace_back(ids.begin() + static_cast<std::ptrdiff_t>(at),
-                        ids.begin() + static_cast<std::ptrdiff_t>(std::min(at + step, ids.size())));
-  }
-
-  void read_lines(const std::filesystem::path& path, const std::string& text) {
-    std::size_t line = 0;
-    for (std::size_t begin = 0; begin < text.size();) {
-      auto end = text.find('\n', begin);
-      if (end == std::string::npos) end = text.size();
-      ++line;
-      const std::string_view row(text.data() + begin, end - begin);
-      begin = end + 1;
-      if (row.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-      where_ = fmt::format("{}, line {}", path.string(), line);
-      read_row(parse_json(row, where_));
-    }
-  }
-
-  void read_row(const json::value& value) {
-    if (!value.is_object()) fail(ErrorCode::bad_data, "{}: expected a JSON object", where_);
-    const json::object& o = value.get_object();
-    if (const json::value* ids = o.if_contains("input_ids")) {
-      rows.push_back(ids_of(*ids));
-    } else if (const json::value* text = o.if_contains("text")) {
-      rows.push_back(tokenizer_.encode(string_of(*text, "text")));
-    } else if (const json::value* messages = o.if_contains("messages")) {
-      rows.push_back(tokenizer_.encode(render(*messages)));
-    } else if (o.contains("instruction") && o.contains("output")) {
-      rows.push_back(tokenizer_.encode(render(json::array{
-          json::object{{"role", "user"},
-                       {"content", string_of(o.at("instruction"), "instruction")}},
-          json::object{{"role", "assistant"}, {"content", string_of(o.at("output"), "output")}}})));
-    } else {
-      fail(ErrorCode::bad_data,
-           "{}: no `text`, `messages`, `instruction` and `output`, or `input_ids`", where_);
-    }
-  }
-
-  std::string string_of(const json::value& v, const char* key) const {
-    if (!v.is_string()) fail(ErrorCode::bad_data, "{}: {}: expected a string", where_, key);
+  static std::string string_of(const json::value& v, const char* key, const std::string& where) {
+    if (!v.is_string()) fail(ErrorCode::bad_data, "{}: {}: expected a string", where, key);
     return std::string(v.get_string());
   }
 
-  std::string render(const json::value& messages) const {
+  std::string render(const json::value& messages, const std::string& where) const {
     if (!options_.render)
-      fail(ErrorCode::bad_data, "{}: messages, but the model has no chat template", where_);
-    return options_.render(messages);
+      fail(ErrorCode::bad_data, "{}: messages, but the model has no chat template", where);
+    try {
+      return options_.render(messages);
+    } catch (const Error& e) {
+      throw Error(e.code(), fmt::format("{}: {}", where, e.what()));
+    }
   }
 
-  std::vector<std::int32_t> ids_of(const json::value& v) const {
-    std::vector<std::int32_t> ids;
-    if (v.is_array())
-      for (const json::value& id : v.get_array()) {
-        if (!id.is_int64() || id.get_int64() < 0 || id.get_int64() >= vocab_size_)
-          fail(ErrorCode::bad_data, "{}: input_ids: {} is no token of this model", where_,
-               to_json(id));
-        ids.push_back(static_cast<std::int32_t>(id.get_int64()));
-      }
+  Row ids_of(const json::value& v, const std::string& where) const {
+    if (!v.is_array()) fail(ErrorCode::bad_data, "{}: input_ids: expected a list", where);
+    Row ids;
+    for (const json::value& id : v.get_array()) {
+      if (!id.is_int64() || id.get_int64() < 0 || id.get_int64() >= vocab_size_)
+        fail(ErrorCode::bad_data, "{}: input_ids: {} is no token of this model", where,
+             to_json(id));
+      ids.push_back(static_cast<std::int32_t>(id.get_int64()));
+    }
     return ids;
   }
 
+  std::filesystem::path path_;
   const CalibrationOptions& options_;
   const tokenizer::Tokenizer& tokenizer_;
   std::int64_t vocab_size_;
-  std::string where_;
+  std::string text_;
+  bool objects_ = false;
+  std::vector<TextLine> lines_;
+  std::vector<Row> pieces_;
 };
 
-std::string sha256(const std::vector<std::vector<std::int32_t>>& rows) {
+// Numbers that are the same with every standard library.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : engine_(seed) {}
+  std::size_t below(std::size_t n) { return static_cast<std::size_t>(engine_() % n); }
+  std::vector<std::size_t> permutation(std::size_t n) {
+    std::vector<std::size_t> p(n);
+    std::iota(p.begin(), p.end(), std::size_t{0});
+    for (std::size_t i = 0; i + 1 < n; ++i) std::swap(p[i], p[i + below(n - i)]);
+    return p;
+  }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+// Draws rows whose lengths fill bins evenly.
+class Bins {
+ public:
+  Bins(std::int64_t quota, const CalibrationOptions& options, Random& random)
+      : low_(options.min_tokens), high_(options.max_tokens), random_(random) {
+    const std::int64_t count = std::max<std::int64_t>(1, (high_ - low_ + kBinWidth - 1) / kBinWidth);
+    for (std::int64_t b = 0; b < count; ++b) room_.push_back(quota / count + (b < quota % count));
+  }
+
+  bool full() const {
+    return std::ranges::all_of(room_, [](std::int64_t n) { return n == 0; });
+  }
+
+  // Takes a part of the text as a row if a bin at or below its length has room.
+  bool take(const Row& text, std::vector<Row>& rows) {
+    const auto length = static_cast<std::int64_t>(text.size());
+    if (length < low_) return false;
+    // The longest unfilled bin that the text reaches.
+    std::int64_t bin = static_cast<std::int64_t>(room_.size()) - 1;
+    while (bin >= 0 && (lower(bin) > length || room_[static_cast<std::size_t>(bin)] == 0)) --bin;
+    if (bin < 0) return false;
+    --room_[static_cast<std::size_t>(bin)];
+    const std::int64_t end = std::min(length, upper(bin));
+    const auto target =
+        lower(bin) + static_cast<std::int64_t>(
+                         random_.below(static_cast<std::size_t>(end - lower(bin) + 1)));
+    rows.emplace_back(text.begin(), text.begin() + target);
+    return true;
+  }
+
+ private:
+  std::int64_t lower(std::int64_t bin) const { return low_ + bin * kBinWidth; }
+  std::int64_t upper(std::int64_t bin) const { return std::min(high_, lower(bin + 1)); }
+  std::int64_t low_, high_;
+  std::vector<std::int64_t> room_;
+  Random& random_;
+};
+
+// Rows of one source. `whole` tells that it was small enough to be taken as it is.
+std::vector<Row> select(const Source& source, std::int64_t quota,
+                        const CalibrationOptions& options, Random& random, bool& whole) {
+  const auto cut = static_cast<std::size_t>(options.max_tokens);
+  std::vector<Row> rows;
+  whole = static_cast<std::int64_t>(source.size()) <= quota;
+  if (whole) {
+    for (std::size_t i = 0; i < source.size(); ++i) {
+      Row text = source.tokens(i);
+      if (text.size() < kShortest) continue;
+      if (text.size() > cut) text.resize(cut);
+      rows.push_back(std::move(text));
+    }
+    return rows;
+  }
+  Bins bins(quota, options, random);
+  std::vector<Row> unused;
+  for (const std::size_t i : random.permutation(source.size())) {
+    if (bins.full()) break;
+    Row text = source.tokens(i);
+    if (!bins.take(text, rows)) unused.push_back(std::move(text));
+  }
+  // What was too short, joined, for the bins that are left.
+  Row joined;
+  for (const Row& text : unused) {
+    if (bins.full()) break;
+    if (text.size() < kShortest) continue;
+    if (!joined.empty() && options.separator >= 0) joined.push_back(options.separator);
+    joined.insert(joined.end(), text.begin(), text.end());
+    if (joined.size() >= cut) {
+      bins.take(joined, rows);
+      joined.clear();
+    }
+  }
+  if (!joined.empty()) bins.take(joined, rows);
+  return rows;
+}
+
+std::string sha256(const std::vector<Row>& rows) {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
   EVP_DigestInit_ex(context, EVP_sha256(), nullptr);
   for (const auto& row : rows) {
@@ -121,35 +213,62 @@ std::string sha256(const std::vector<std::vector<std::int32_t>>& rows) {
 
 }  // namespace
 
+CalibrationSource parse_source(const std::string& text) {
+  const auto colon = text.rfind(':');
+  // A file may have a colon in its name.
+  if (colon == text.npos || std::filesystem::exists(text)) return {text, 1};
+  char* end = nullptr;
+  const std::string number = text.substr(colon + 1);
+  const double weight = std::strtod(number.c_str(), &end);
+  if (number.empty() || *end != '\0' || !(weight > 0) || !std::isfinite(weight))
+    fail(ErrorCode::invalid_argument, "--calibration {}: `{}` is no weight; expected FILE:NUMBER",
+         text, number);
+  return {text.substr(0, colon), weight};
+}
+
 CalibrationSet load_calibration(const CalibrationOptions& options,
                                 const tokenizer::Tokenizer& tokenizer, std::int64_t vocab_size) {
-  Reader reader(options, tokenizer, vocab_size);
-  for (const auto& file : options.files) reader.read(file);
-  auto& rows = reader.rows;
-  for (auto& row : rows)
-    if (row.size() > static_cast<std::size_t>(options.max_tokens))
-      row.resize(static_cast<std::size_t>(options.max_tokens));
-  std::erase_if(rows, [](const auto& row) { return row.size() < kShortest; });
-  if (rows.size() > static_cast<std::size_t>(options.samples)) {
-    // A choice that depends on the seed and the rows alone (std::shuffle differs by library).
-    std::mt19937_64 rng(options.seed);
-    for (std::size_t i = 0; i < static_cast<std::size_t>(options.samples); ++i)
-      std::swap(rows[i], rows[i + static_cast<std::size_t>(rng() % (rows.size() - i))]);
-    rows.resize(static_cast<std::size_t>(options.samples));
+  if (options.samples < 1 || options.min_tokens < 1 || options.max_tokens < options.min_tokens)
+    fail(ErrorCode::invalid_argument,
+         "--samples {}, --min-tokens {}, --max-tokens {}: expected numbers above 0, min at most max",
+         options.samples, options.min_tokens, options.max_tokens);
+  CalibrationSet set{.seed = options.seed};
+  Random random(options.seed);
+  const double weights =
+      std::accumulate(options.sources.begin(), options.sources.end(), 0.0,
+                      [](double sum, const CalibrationSource& s) { return sum + s.weight; });
+  std::string names;
+  const auto add = [&](CalibrationSet::Part part, std::vector<Row> rows) {
+    part.rows = static_cast<std::int64_t>(rows.size());
+    for (const Row& row : rows) part.tokens += static_cast<std::int64_t>(row.size());
+    set.num_tokens += part.tokens;
+    set.parts.push_back(std::move(part));
+    std::ranges::move(rows, std::back_inserter(set.rows));
+  };
+  for (const CalibrationSource& s : options.sources) {
+    const Source source(s, options, tokenizer, vocab_size);
+    const auto quota = std::max<std::int64_t>(
+        1, std::llround(static_cast<double>(options.samples) * s.weight / weights));
+    bool whole = false;
+    auto rows = select(source, quota, options, random, whole);
+    add({.name = s.file.filename().string(), .weight = s.weight, .drawn = !whole}, std::move(rows));
+    names += (names.empty() ? "" : ", ") + s.file.string();
   }
-  CalibrationSet set;
-  set.rows = std::move(rows);
-  for (const auto& row : set.rows) set.num_tokens += static_cast<std::int64_t>(row.size());
+  if (!options.more_rows.empty()) add({.name = "self"}, options.more_rows);
   if (set.rows.empty())
-    fail(
-        ErrorCode::invalid_argument,
-        "the calibration text ({}) gives no row of more than {} tokens; name a file with more text "
-        "by --calibration",
-        fmt::join(options.files | std::views::transform([](const auto& f) { return f.string(); }),
-                  ", "),
-        kShortest - 1);
+    fail(ErrorCode::invalid_argument,
+         "the calibration text ({}) gives no row of more than {} tokens; name a file with more text "
+         "by --calibration",
+         names, kShortest - 1);
   set.sha256 = sha256(set.rows);
   return set;
+}
+
+void write_calibration(const CalibrationSet& set, const std::filesystem::path& path) {
+  OutputFile file(path);
+  for (const Row& row : set.rows)
+    file.write(to_json(json::object{{"input_ids", json::array(row.begin(), row.end())}}) + "\n");
+  file.commit();
 }
 
 }  // namespace octet::quantize

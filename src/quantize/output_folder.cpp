@@ -251,7 +251,7 @@ void write_configuration(const checkpoint::Checkpoint& source, const QuantizeOpt
     const std::string extension = name.extension().string();
     const bool ours = name == "config.json" || name == "quantize_config.json" ||
                       name == "README.md" || name == "quantize_report.json" ||
-                      name == "quant_log.csv" || name == "model.safetensors.index.json";
+                      name == "quant_log.csv" || name == "calibration_ids.jsonl" || name == "model.safetensors.index.json";
     if (!entry.is_regular_file() || ours || extension == ".safetensors" || extension == ".bin" ||
         extension == ".gguf" || name.string().starts_with("."))
       continue;
@@ -281,13 +281,22 @@ void write_report(const QuantizeResult& result, const QuantizeOptions& options,
     csv += fmt::format("{},{},{:.10f},{},{},{:.3f}\n", layer, m.name.substr(dot + 1), m.report.loss,
                        m.num_tokens, m.report.damp_percent, m.seconds);
   }
+  json::array sources;
+  for (const auto& part : result.calibration_parts)
+    sources.push_back({{"name", part.name},
+                       {"weight", part.weight},
+                       {"rows", part.rows},
+                       {"tokens", part.tokens},
+                       {"drawn_by_length", part.drawn}});
   const json::object report{
       {"method", options.method == Method::rtn ? "rtn" : "gptq"},
       {"quantization_config", quantization_config(options)},
       {"calibration",
        {{"rows", result.calibration_rows},
         {"tokens", result.calibration_tokens},
-        {"sha256", result.calibration_sha256}}},
+        {"sha256", result.calibration_sha256},
+        {"seed", result.calibration_seed},
+        {"sources", std::move(sources)}}},
       {"bytes", {{"source", result.source_bytes}, {"output", result.output_bytes}}},
       {"seconds", result.seconds},
       {"modules", std::move(modules)}};

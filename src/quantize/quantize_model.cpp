@@ -263,6 +263,8 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
     result.calibration_rows = static_cast<std::int64_t>(calibration.rows.size());
     result.calibration_tokens = calibration.num_tokens;
     result.calibration_sha256 = calibration.sha256;
+    result.calibration_seed = calibration.seed;
+    result.calibration_parts = calibration.parts;
   }
   RunState state;
   state.settings = run_settings(source, options, result.calibration_sha256,
@@ -308,6 +310,7 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
   }
   writer.finish();
   write_configuration(source, options, folder.path());
+  if (calibrated) write_calibration(calibration, folder.path() / "calibration_ids.jsonl");
   if (progress) progress(layers, layers, "reading the result back");
   read_back(folder.path(), plan, state.modules);
   result.modules = state.modules;

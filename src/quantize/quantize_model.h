@@ -25,6 +25,8 @@ struct QuantizeResult {
   std::uint64_t source_bytes = 0, output_bytes = 0;  ///< of tensors
   std::int64_t calibration_rows = 0, calibration_tokens = 0;
   std::string calibration_sha256;
+  std::uint64_t calibration_seed = 0;
+  std::vector<CalibrationSet::Part> calibration_parts;
   std::uint64_t planned_bytes = 0;  ///< of memory
   std::int64_t resumed_layers = 0;  ///< that an earlier run had done
   double seconds = 0;

@@ -129,7 +129,7 @@ std::map<std::string, std::string> lasting_files(const fs::path& folder) {
 
 // A second or two of work.
 std::vector<std::string> quantize_to(const fs::path& out) {
-  return {"quantize", kTiny, out, "--samples", "20", "--max-tokens", "64",
+  return {"quantize", kTiny, out, "--samples", "20", "--min-tokens", "16", "--max-tokens", "64",
           "--shard-size", "3M", "--json", "--calibration", shipped_data("calibration.jsonl")};
 }
 

@@ -32,8 +32,9 @@ class QuantizeModel : public testing::Test {
   // Twelve short rows, so that one is held out.
   CalibrationSet few_rows() const {
     CalibrationOptions options;
-    options.files = {test::shipped_data("calibration.jsonl")};
+    options.sources = {{test::shipped_data("calibration.jsonl")}};
     options.samples = 12;
+    options.min_tokens = 20;
     options.max_tokens = 24;
     options.render = [](const json::value&) { return std::string("a chat of words"); };
     return load_calibration(options, tokenizer, source.config().text.vocab_size);
