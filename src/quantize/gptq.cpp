@@ -112,6 +112,8 @@ struct Solver::State {
   std::vector<float> to_columns(std::span<const float> weight, std::int64_t n,
                                 std::int64_t ld) const;
   std::vector<float> shifted(const std::vector<float>& w, std::int64_t ld) const;
+  double relative_error(const std::vector<float>& w, const std::vector<float>& d, std::int64_t n,
+                        std::int64_t ld) const;
   std::int64_t fall_back(const std::vector<float>& w, const std::vector<float>& target,
                          Columns& columns) const;
 };
@@ -208,6 +210,23 @@ std::int64_t Solver::State::fall_back(const std::vector<float>& w, const std::ve
   return count;
 }
 
+// tr(D H D^T) / tr(W H W^T) over at most kReportRows rows, spread evenly: over all rows it would
+// cost more than the column loop.
+double Solver::State::relative_error(const std::vector<float>& w, const std::vector<float>& d,
+                                     std::int64_t n, std::int64_t ld) const {
+  const std::int64_t rows = std::min(n, kReportRows), wide = padded_lanes(rows);
+  const auto sum = [&](const std::vector<float>& from) {
+    std::vector<float> some(size(in.k * wide));
+    for (std::int64_t c = 0; c < in.k; ++c)
+      for (std::int64_t i = 0; i < rows; ++i)
+        some[size(c * wide + i)] = from[size(c * ld + i * n / rows)];
+    const auto forms = quadratic_forms(tools(), in.hessian, some, in.k, wide);
+    return std::accumulate(forms.begin(), forms.begin() + rows, 0.0);
+  };
+  const double whole = sum(w);
+  return whole > 0 ? sum(d) / whole : 0;
+}
+
 QuantizedMatrix Solver::solve(std::span<const float> weight, std::int64_t out_features,
                               GptqReport* report) {
   const State& s = *state_;
@@ -230,13 +249,7 @@ QuantizedMatrix Solver::solve(std::span<const float> weight, std::int64_t out_fe
   r.loss = loss / static_cast<double>(s.in.num_rows);
   if (s.options.refine_rounds > 0) refine(s.tools(), s.in, target, columns);
   if (s.options.row_fallback && !s.in.held_out.empty()) r.plain_rows = s.fall_back(w, target, columns);
-  const auto sum = [&](const std::vector<double>& v) {
-    return std::accumulate(v.begin(), v.begin() + n, 0.0);
-  };
-  const double whole = sum(quadratic_forms(s.tools(), s.in.hessian, w, k, ld));
-  const double error = sum(quadratic_forms(s.tools(), s.in.hessian,
-                                           errors_of(s.tools(), columns, target), k, ld));
-  r.relative_error = whole > 0 ? error / whole : 0;
+  r.relative_error = s.relative_error(w, errors_of(s.tools(), columns, target), n, ld);
   if (report) *report = r;
   return to_matrix(columns, s.options.scale_rule.bits);
 }

@@ -53,9 +53,13 @@ struct GptqOptions {
   bool row_fallback = true;
 };
 
+/// Rows that the relative error of a module is taken over, spread evenly.
+inline constexpr std::int64_t kReportRows = 512;
+
 struct GptqReport {
   double loss = 0;  ///< of the column loop: sum of (w - q)^2 / U_cc^2 / 2, over tokens
-  double relative_error = 0;  ///< tr(D H D^T) / tr(W H W^T), D the error against the target
+  /// tr(D H D^T) / tr(W H W^T), D the error against the target; over kReportRows rows at most.
+  double relative_error = 0;
   double damp_percent = 0;    ///< what was needed
   double smallest_pivot = 0;  ///< of the factorization, over the mean of diag(H)
   std::int64_t dead_columns = 0, clipped = 0, plain_rows = 0;

@@ -127,7 +127,11 @@ void add_flops(QuantizePlan& plan, const Groups& groups, const GptqOptions& opti
     plan.forward_flops += 2 * weights * tokens * streams * times;
     plan.statistics_flops += k * k * tokens * (reference ? 3 : 1);
     plan.factor_flops += 2.0 / 3 * k * k * k;
-    double per_weight = 1 + 4;  // columns; report
+    double rows = 0;
+    for (const auto& m : groups[point]) rows += static_cast<double>(m.out_features);
+    const double reported =
+        std::min(1.0, static_cast<double>(kReportRows * std::ssize(groups[point])) / rows);
+    double per_weight = 1 + 4 * reported;  // columns; report
     if (options.target_shift != 0) per_weight += 6;
     per_weight += 2.0 * static_cast<double>(options.refine_rounds * options.refine_sweeps);
     if (options.row_fallback) per_weight += 4;
