@@ -111,8 +111,8 @@ ShardWriter::ShardWriter(std::filesystem::path folder, std::vector<TensorPlan> p
     in_shard_ -= shards_[shard_++].size();
   // Shards before this one are complete; if they are damaged, reading the result back tells.
   if (in_shard_ > 0)
-    writer_ = std::make_unique<SafetensorsWriter>(folder_ / names_[shard_], shards_[shard_],
-                                                  in_shard_);
+    writer_ =
+        std::make_unique<SafetensorsWriter>(folder_ / names_[shard_], shards_[shard_], in_shard_);
   else
     open_shard();
 }

@@ -50,8 +50,8 @@ class SafetensorsWriter {
 class ShardWriter {
  public:
   /// written: tensors of the plan that an earlier process wrote before its last sync().
-  ShardWriter(std::filesystem::path folder, std::vector<TensorPlan> plan,
-              std::uint64_t shard_bytes, std::size_t written = 0);
+  ShardWriter(std::filesystem::path folder, std::vector<TensorPlan> plan, std::uint64_t shard_bytes,
+              std::size_t written = 0);
   void add(const std::string& name, std::span<const std::byte> bytes);
   void finish();
   /// Flushes what is written and leaves it for a later process. Returns the tensors written.

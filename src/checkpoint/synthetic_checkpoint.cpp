@@ -65,8 +65,8 @@ class Random {
 }  // namespace
 
 void write_synthetic_checkpoint(const TextConfig& config, const std::filesystem::path& folder) {
-  const auto tensors = expected_tensors({.architecture = "Qwen3_5ForConditionalGeneration",
-                                         .text = config});
+  const auto tensors =
+      expected_tensors({.architecture = "Qwen3_5ForConditionalGeneration", .text = config});
   std::vector<TensorPlan> plan;
   for (const auto& t : tensors) plan.push_back({t.name, DType::bf16, t.shape});
   ShardWriter writer(folder, plan, 4'000'000'000);

@@ -3,11 +3,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <numeric>
 
 #include "cli/common.h"
 #include "runtime/base/error.h"
 #include "runtime/base/system.h"
+#include "runtime/comm/communicator.h"
 
 namespace octet::cli {
 
@@ -83,6 +85,12 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error, int a
   return text;
 }
 
+// "rank 2: " where there are several.
+std::string rank_prefix() {
+  const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  return comm::launched_ranks() > 1 && rank ? fmt::format("rank {}: ", rank) : "";
+}
+
 }  // namespace
 
 int run(int argc, char** argv) {
@@ -115,13 +123,17 @@ int run(int argc, char** argv) {
     return 0;
   } catch (const Error& e) {
     std::fflush(stdout);
-    fmt::print(stderr, "octet: {}\n", e.what());
+    fmt::print(stderr, "octet: {}{}\n", rank_prefix(), e.what());
+    comm::abort_all(exit_code(e.code()));
     return exit_code(e.code());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "octet: out of memory; try --max-memory or a smaller model\n");
+    fmt::print(stderr, "octet: {}out of memory; try --max-memory or a smaller model\n",
+               rank_prefix());
+    comm::abort_all(4);
     return 4;
   } catch (const std::exception& e) {
-    fmt::print(stderr, "octet: unexpected error: {}\n", e.what());
+    fmt::print(stderr, "octet: {}unexpected error: {}\n", rank_prefix(), e.what());
+    comm::abort_all(1);
     return 1;
   }
 }

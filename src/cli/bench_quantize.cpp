@@ -61,7 +61,8 @@ void bench_quantize(const BenchQuantizeOptions& o, const ComputeOptions& compute
   for (std::int64_t i = 0; i < o.samples; ++i) {
     auto& row = calibration.rows.emplace_back();
     for (std::int64_t t = 0; t < o.tokens; ++t)
-      row.push_back(static_cast<std::int32_t>(rng() % static_cast<std::uint64_t>(shape.vocab_size)));
+      row.push_back(
+          static_cast<std::int32_t>(rng() % static_cast<std::uint64_t>(shape.vocab_size)));
     calibration.num_tokens += o.tokens;
   }
   quantize::QuantizeOptions options;
@@ -76,6 +77,7 @@ void bench_quantize(const BenchQuantizeOptions& o, const ComputeOptions& compute
   Progress bar("quantize", shape.num_hidden_layers, "layers");
   const auto r = quantize::quantize_model(
       source, calibration, folder.path / "result", options, *machine.backend, linalg,
+      *machine.ranks,
       [&](std::int64_t done, std::int64_t, const std::string& what) { bar.update(done, what); });
   bar.finish();
 
@@ -94,8 +96,7 @@ void bench_quantize(const BenchQuantizeOptions& o, const ComputeOptions& compute
       phases[name] = {{"seconds", part.first},
                       {"gflop_s", part.first > 0 ? part.second / part.first / 1e9 : 0}};
     json::array modules;
-    for (const auto& m : r.modules)
-      modules.push_back({{"name", m.name}, {"seconds", m.seconds}});
+    for (const auto& m : r.modules) modules.push_back({{"name", m.name}, {"seconds", m.seconds}});
     fmt::print("{}\n", to_json(json::object{{"shape", o.synthetic},
                                             {"preset", o.preset},
                                             {"tokens", calibration.num_tokens},
@@ -110,21 +111,24 @@ void bench_quantize(const BenchQuantizeOptions& o, const ComputeOptions& compute
     return;
   }
   fmt::print("{}, preset {}, {} bits, {} tokens: {} ({} a layer)\n", o.synthetic, o.preset, o.bits,
-             calibration.num_tokens, format_duration(r.seconds), format_duration(r.seconds / layers));
-  fmt::print("  products: {:.0f} GFLOP/s float32, {:.0f} float64; multiply-adds in registers {:.0f}\n",
-             rates.f32 / 1e9, rates.f64 / 1e9, speed.f32_flops_per_second / 1e9);
+             calibration.num_tokens, format_duration(r.seconds),
+             format_duration(r.seconds / layers));
+  fmt::print(
+      "  products: {:.0f} GFLOP/s float32, {:.0f} float64; multiply-adds in registers {:.0f}\n",
+      rates.f32 / 1e9, rates.f64 / 1e9, speed.f32_flops_per_second / 1e9);
   for (const auto& [name, part] : parts)
     if (part.second > 0)
-      fmt::print("  {:<12}{:>12}{:>10.0f} GFLOP/s{:>8.0f} % of the product\n", name,
-                 format_duration(part.first), part.second / part.first / 1e9,
-                 100 * part.second / part.first /
-                     (std::string(name) == "factor" ? rates.f64 : rates.f32));
+      fmt::print(
+          "  {:<12}{:>12}{:>10.0f} GFLOP/s{:>8.0f} % of the product\n", name,
+          format_duration(part.first), part.second / part.first / 1e9,
+          100 * part.second / part.first / (std::string(name) == "factor" ? rates.f64 : rates.f32));
     else
       fmt::print("  {:<12}{:>12}\n", name, format_duration(part.first));
-  fmt::print("  peak memory {}, planned {} ({:+.1f} %)\n",
-             format_bytes(static_cast<double>(peak_rss_bytes())),
-             format_bytes(static_cast<double>(r.planned_bytes)),
-             100 * (static_cast<double>(r.planned_bytes) / static_cast<double>(peak_rss_bytes()) - 1));
+  fmt::print(
+      "  peak memory {}, planned {} ({:+.1f} %)\n",
+      format_bytes(static_cast<double>(peak_rss_bytes())),
+      format_bytes(static_cast<double>(r.planned_bytes)),
+      100 * (static_cast<double>(r.planned_bytes) / static_cast<double>(peak_rss_bytes()) - 1));
 }
 
 }  // namespace octet::cli

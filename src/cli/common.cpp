@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <thread>
 
 #include "checkpoint/inventory.h"
 #include "checkpoint/locate.h"
@@ -70,7 +71,24 @@ std::size_t parse_bytes(const std::string& text) {
   fail(ErrorCode::invalid_argument, "`{}` is no amount of memory; expected 12G, 512M or 50%", text);
 }
 
-Machine::Machine(const ComputeOptions& options) : pool(options.threads) {
+namespace {
+
+// Ranks of one machine share its CPUs, unless mpirun has bound each to its own.
+int threads_of_rank(int wanted, const comm::Communicator& ranks) {
+  if (wanted > 0 || ranks.local_size() == 1) return std::max(0, wanted);
+  const int all = static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(1, std::min(num_usable_cpus(), all / ranks.local_size()));
+}
+
+}  // namespace
+
+Machine::Machine(const ComputeOptions& options, bool many_ranks)
+    : ranks(comm::make_communicator()), pool(threads_of_rank(options.threads, *ranks)) {
+  if (!ranks->alone() && !many_ranks)
+    fail(ErrorCode::invalid_argument,
+         "this command runs as one process, mpirun has started {}; quantize and perplexity share "
+         "their work",
+         ranks->size());
   if (options.threads < 0)
     fail(ErrorCode::invalid_argument, "--threads {}: expected 0 or more", options.threads);
   if (options.device.starts_with("cuda"))

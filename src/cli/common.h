@@ -10,6 +10,7 @@
 #include "model/text_model.h"
 #include "runtime/base/json.h"
 #include "runtime/base/thread_pool.h"
+#include "runtime/comm/communicator.h"
 #include "runtime/ops/backend.h"
 
 namespace octet::cli {
@@ -27,8 +28,11 @@ struct ComputeOptions {
 };
 
 /// Pool and backend by the flags. Errors: invalid_argument, unavailable.
+/// The ranks come before the pool: MPI wants to start before other threads.
 struct Machine {
-  explicit Machine(const ComputeOptions& options);
+  /// many_ranks: the command knows how to share its work. Else it refuses to run under mpirun.
+  explicit Machine(const ComputeOptions& options, bool many_ranks = false);
+  std::unique_ptr<comm::Communicator> ranks;
   ThreadPool pool;
   std::unique_ptr<ops::Backend> backend;
 };

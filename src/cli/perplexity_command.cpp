@@ -72,27 +72,30 @@ void print(const Options& o, const evaluate::PerplexityResult& r) {
 void run(const Options& o) {
   if (o.text.empty() == o.rows.empty())
     fail(ErrorCode::invalid_argument, "give the text by --text FILE or --rows FILE");
-  Machine machine(o.compute);
+  Machine machine(o.compute, true);
+  const bool first = machine.ranks->rank() == 0;
   const model::PoolOptions caches{
       .num_sequences = std::max<std::int64_t>(
           1, o.perplexity.step_rows / std::max<std::int64_t>(1, o.perplexity.context)),
       .num_tokens = std::max(o.perplexity.step_rows, o.perplexity.context)};
-  LoadedModel loaded(o.model, machine, o.compute.memory_limit(), caches, o.as_json);
+  LoadedModel loaded(o.model, machine, o.compute.memory_limit(), caches, o.as_json || !first);
   std::unique_ptr<LoadedModel> base;
   if (!o.base.empty())
-    base =
-        std::make_unique<LoadedModel>(o.base, machine, o.compute.memory_limit(), caches, o.as_json);
+    base = std::make_unique<LoadedModel>(o.base, machine, o.compute.memory_limit(), caches,
+                                         o.as_json || !first);
   const std::string text = o.text.empty() ? joined_rows(o.rows) : read_text_file(o.text);
   const auto ids = loaded.tokenizer->encode(text, false);
   std::unique_ptr<Progress> bar;
   const auto result =
       evaluate::perplexity(*loaded.model, base ? base->model.get() : nullptr, ids, o.perplexity,
-                           machine.pool, [&](std::int64_t done, std::int64_t all) {
+                           machine.pool, *machine.ranks, [&](std::int64_t done, std::int64_t all) {
+                             if (!first) return;
                              if (!bar)
                                bar = std::make_unique<Progress>("perplexity", all, "tokens");
                              bar->update(done);
                            });
   bar.reset();
+  if (!first) return;
   if (o.as_json)
     fmt::print("{}\n", to_json(to_object(o, result)));
   else

@@ -40,10 +40,9 @@ void print(const quantize::QuantizeResult& r) {
         r.calibration_rows, r.calibration_tokens, sum / static_cast<double>(r.modules.size()),
         worst, worst_name);
   const quantize::PhaseSeconds& p = r.phases;
-  fmt::print(
-      "  forward {}, statistics {}, factors {}, columns {}, writing {}\n", format_duration(p.forward),
-      format_duration(p.statistics), format_duration(p.factor), format_duration(p.solve),
-      format_duration(p.write));
+  fmt::print("  forward {}, statistics {}, factors {}, columns {}, writing {}\n",
+             format_duration(p.forward), format_duration(p.statistics), format_duration(p.factor),
+             format_duration(p.solve), format_duration(p.write));
   if (r.resumed_layers > 0)
     fmt::print("  {} layers were done by an earlier run\n", r.resumed_layers);
   fmt::print("  peak memory {} (planned {}); report in {}\n",
@@ -100,16 +99,18 @@ void warn(const checkpoint::Checkpoint& source, const quantize::CalibrationSet& 
   for (const auto& t : source.tensors())
     parameters += static_cast<std::uint64_t>(num_elements(t.shape));
   if (shipped && parameters > 1'000'000'000)
-    fmt::print(stderr,
-               "octet: warning: {:.1f} billion parameters calibrated on the text that ships with "
-               "octet, which was made for small models. Name real text of what the model will do by "
-               "--calibration (docs/calibration.md)\n",
-               static_cast<double>(parameters) / 1e9);
+    fmt::print(
+        stderr,
+        "octet: warning: {:.1f} billion parameters calibrated on the text that ships with "
+        "octet, which was made for small models. Name real text of what the model will do by "
+        "--calibration (docs/calibration.md)\n",
+        static_cast<double>(parameters) / 1e9);
   if (set.rows.size() < 128 || set.num_tokens < 65536)
-    fmt::print(stderr,
-               "octet: warning: {} rows, {} tokens of calibration text: with fewer than 128 rows or "
-               "65,536 tokens the result fits them rather than the model's work\n",
-               set.rows.size(), set.num_tokens);
+    fmt::print(
+        stderr,
+        "octet: warning: {} rows, {} tokens of calibration text: with fewer than 128 rows or "
+        "65,536 tokens the result fits them rather than the model's work\n",
+        set.rows.size(), set.num_tokens);
 }
 
 void choose_serve_dtype(const std::string& name, quantize::ScaleRule& rule) {
@@ -120,7 +121,8 @@ void choose_serve_dtype(const std::string& name, quantize::ScaleRule& rule) {
     // The server casts the scales too: only a scale that it can hold stays what it was.
     rule.grid = quantize::ScaleGrid::f16_bf16;
   } else if (name != "float32") {
-    fail(ErrorCode::invalid_argument, "--serve-dtype {}: expected float32, float16 or bfloat16", name);
+    fail(ErrorCode::invalid_argument, "--serve-dtype {}: expected float32, float16 or bfloat16",
+         name);
   }
 }
 
@@ -141,8 +143,8 @@ void apply_preset(Options& o) {
     g.foem_alpha = std::strtod(o.foem.c_str(), &end);
     g.foem_beta = *end == ',' ? std::strtod(end + 1, &end) : -1;
     if (*end != '\0' || g.foem_alpha < 0 || g.foem_alpha > 1 || g.foem_beta < 0 || g.foem_beta > 1)
-      fail(ErrorCode::invalid_argument, "--foem {}: expected ALPHA,BETA between 0 and 1, like 0.25,0.2",
-           o.foem);
+      fail(ErrorCode::invalid_argument,
+           "--foem {}: expected ALPHA,BETA between 0 and 1, like 0.25,0.2", o.foem);
   }
   if (!o.refine.empty()) {
     char* end = nullptr;
@@ -170,7 +172,8 @@ void run(Options& o) {
   o.quantize.method = o.method == "gptq" ? quantize::Method::gptq : quantize::Method::rtn;
   apply_preset(o);
   o.quantize.shard_bytes = parse_bytes(o.shard_size);
-  Machine machine(o.compute);
+  Machine machine(o.compute, true);
+  const bool first = machine.ranks->rank() == 0;
   const auto source = checkpoint::Checkpoint::open(checkpoint::locate_model(o.model));
   const auto tokenizer = tokenizer::Tokenizer::load(source.folder());
   const bool shipped = o.calibration.empty();
@@ -189,26 +192,28 @@ void run(Options& o) {
     };
   linalg::Linalg linalg(machine.pool, o.compute.isa);
   o.quantize.max_memory = o.compute.memory_limit();
-  const auto calibration =
-      o.quantize.method == quantize::Method::gptq
-          ? quantize::load_calibration(o.calibration_options, tokenizer, source.config().text.vocab_size)
-          : quantize::CalibrationSet();
-  if (o.quantize.method == quantize::Method::gptq) warn(source, calibration, shipped);
+  const auto calibration = o.quantize.method == quantize::Method::gptq
+                               ? quantize::load_calibration(o.calibration_options, tokenizer,
+                                                            source.config().text.vocab_size)
+                               : quantize::CalibrationSet();
+  if (first && o.quantize.method == quantize::Method::gptq) warn(source, calibration, shipped);
   const auto planned = quantize::forecast(source, calibration, o.quantize);
-  const double estimate =
-      quantize::estimate_seconds(planned.plan, quantize::measure_rates(linalg));
+  const double estimate = quantize::estimate_seconds(planned.plan, quantize::measure_rates(linalg));
+  if (!first && o.dry_run) return;
   if (o.dry_run && o.as_json) {
     fmt::print("{}\n", to_json(plan_object(planned, estimate)));
     return;
   }
-  fmt::print(o.dry_run ? stdout : stderr, "{}",
-             quantize::describe(planned.plan, planned.output_bytes, estimate));
+  if (first)
+    fmt::print(o.dry_run ? stdout : stderr, "{}",
+               quantize::describe(planned.plan, planned.output_bytes, estimate));
   if (o.dry_run) return;
-  Progress bar("quantize", source.config().text.num_hidden_layers, "layers");
+  Progress bar("quantize", source.config().text.num_hidden_layers, "layers", !first);
   const auto result = quantize::quantize_model(
-      source, calibration, o.output, o.quantize, *machine.backend, linalg,
+      source, calibration, o.output, o.quantize, *machine.backend, linalg, *machine.ranks,
       [&](std::int64_t done, std::int64_t, const std::string& what) { bar.update(done, what); });
   bar.finish();
+  if (!first) return;
   if (o.as_json)
     fmt::print("{}\n", to_json(to_object(result)));
   else
@@ -222,7 +227,7 @@ quantize::GptqOptions preset_options(const std::string& preset, std::int64_t bit
   g.scale_rule.bits = bits;
   if (preset == "best") {
     // Fewer bits err more, also where the calibration text says little.
-    if (bits < 8) g.damp_percent = 0.2;
+    if (bits < 8) g.damp_percent = 0.1;
     return g;
   }
   if (preset != "reference")
@@ -276,9 +281,10 @@ Command add_quantize(CLI::App& app) {
   c->add_option("--seed", o->calibration_options.seed, "choice of rows, if there are more")
       ->capture_default_str();
   c->add_option("--shard-size", o->shard_size, "largest file of the result")->capture_default_str();
-  c->add_option("--serve-dtype", o->serve_dtype,
-                "what the server that codes and scales are chosen for multiplies in: float32 (octet), "
-                "float16, bfloat16 (other servers' --dtype)")
+  c->add_option(
+       "--serve-dtype", o->serve_dtype,
+       "what the server that codes and scales are chosen for multiplies in: float32 (octet), "
+       "float16, bfloat16 (other servers' --dtype)")
       ->capture_default_str();
   c->add_option("--mse", o->mse, "2: scales by least squared error of the weights; 0: no search");
   c->add_option("--foem", o->foem, "ALPHA,BETA of first-order error correction, e.g. 0.25,0.2");
@@ -288,7 +294,8 @@ Command add_quantize(CLI::App& app) {
   c->add_flag("--dry-run", o->dry_run, "print the plan (memory, time, sizes) and stop");
   c->add_flag("--overwrite", o->quantize.overwrite,
               "replace OUT if it holds a model; start an unfinished run again");
-  c->add_flag("--resume", o->resume, "go on with an unfinished run of the same settings: the default");
+  c->add_flag("--resume", o->resume,
+              "go on with an unfinished run of the same settings: the default");
   c->add_flag("--json", o->as_json, "print one JSON object");
   o->compute.add_to(*c, false);
   return [o] { run(*o); };

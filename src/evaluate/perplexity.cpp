@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
+#include <type_traits>
 
 #include "runtime/base/system.h"
 #include "runtime/base/thread_pool.h"
@@ -183,6 +185,31 @@ Comparison compare(const std::vector<Score>& scores, double perplexity) {
   return c;
 }
 
+// Fills in the windows that other ranks have scored.
+void share(std::vector<std::vector<Score>>& windows, std::size_t step, comm::Communicator& ranks) {
+  static_assert(std::is_trivially_copyable_v<Score>);
+  if (ranks.alone()) return;
+  const auto count = static_cast<std::size_t>(ranks.size());
+  std::vector<Score> mine;
+  for (const auto& w : windows) mine.insert(mine.end(), w.begin(), w.end());
+  const auto lengths_of = [&] {
+    std::vector<std::uint64_t> lengths;
+    for (const auto& w : windows) lengths.push_back(w.size());
+    return lengths;
+  }();
+  const auto lengths = ranks.gather(std::as_bytes(std::span(lengths_of)));
+  const auto scores = ranks.gather(std::as_bytes(std::span(mine)));
+  std::vector<std::size_t> at(count);
+  for (std::size_t i = 0; i < windows.size(); ++i) {
+    const std::size_t owner = i / step % count;
+    std::uint64_t length = 0;
+    std::memcpy(&length, lengths[owner].data() + i * sizeof length, sizeof length);
+    windows[i].resize(length);
+    std::memcpy(windows[i].data(), scores[owner].data() + at[owner], length * sizeof(Score));
+    at[owner] += length * sizeof(Score);
+  }
+}
+
 }  // namespace
 
 std::vector<Window> windows(std::int64_t num_tokens, const PerplexityOptions& options) {
@@ -208,7 +235,7 @@ std::vector<Window> windows(std::int64_t num_tokens, const PerplexityOptions& op
 
 PerplexityResult perplexity(model::TextModel& model, model::TextModel* base,
                             std::span<const std::int32_t> tokens, const PerplexityOptions& options,
-                            ThreadPool& pool,
+                            ThreadPool& pool, comm::Communicator& ranks,
                             const std::function<void(std::int64_t, std::int64_t)>& progress) {
   if (base && base->config().vocab_size != model.config().vocab_size)
     fail(ErrorCode::invalid_argument,
@@ -226,23 +253,31 @@ PerplexityResult perplexity(model::TextModel& model, model::TextModel* base,
   std::vector<Score> scores;
   double a_sum = 0, a_count = 0, b_sum = 0, b_count = 0;
   const auto step = static_cast<std::size_t>(run.together());
-  for (std::size_t first = 0; first < all.size(); first += step) {
+  // Groups go round the ranks; then everybody learns all scores, in order of the windows.
+  std::vector<std::vector<Score>> by_window(all.size());
+  std::int64_t done = 0;
+  for (std::size_t first = 0, turn = 0; first < all.size(); first += step, ++turn) {
     const auto group = std::span(all).subspan(first, std::min(step, all.size() - first));
-    std::vector<std::vector<Score>> window_scores;
-    run.group(group, window_scores);
-    for (std::size_t i = 0; i < group.size(); ++i) {
-      double sum = 0;
-      for (const Score& s : window_scores[i]) sum += s.nll;
-      const auto labels = static_cast<double>(group[i].target);
-      const double mean = sum / static_cast<double>(window_scores[i].size());
-      a_sum += mean * (labels - 1);
-      a_count += labels - 1;
-      b_sum += mean * labels;
-      b_count += labels;
-      scores.insert(scores.end(), window_scores[i].begin(), window_scores[i].end());
-      result.forwarded += group[i].end - group[i].begin;
+    for (const Window& w : group) done += w.end - w.begin;
+    if (static_cast<int>(turn % static_cast<std::size_t>(ranks.size())) == ranks.rank()) {
+      std::vector<std::vector<Score>> window_scores;
+      run.group(group, window_scores);
+      std::ranges::move(window_scores, by_window.begin() + static_cast<std::ptrdiff_t>(first));
     }
-    if (progress) progress(result.forwarded, total_rows);
+    if (progress) progress(done, total_rows);
+  }
+  share(by_window, step, ranks);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    double sum = 0;
+    for (const Score& s : by_window[i]) sum += s.nll;
+    const auto labels = static_cast<double>(all[i].target);
+    const double mean = sum / static_cast<double>(by_window[i].size());
+    a_sum += mean * (labels - 1);
+    a_count += labels - 1;
+    b_sum += mean * labels;
+    b_count += labels;
+    scores.insert(scores.end(), by_window[i].begin(), by_window[i].end());
+    result.forwarded += all[i].end - all[i].begin;
   }
 
   result.scored = static_cast<std::int64_t>(scores.size());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/text_model.h"
+#include "runtime/comm/communicator.h"
 
 namespace octet {
 class ThreadPool;
@@ -52,11 +53,12 @@ struct PerplexityResult {
 
 /// Sliding-window perplexity: variant A scores every token once, each with the context of its
 /// window. Log-softmax in double precision over the float32 logits of all vocabulary rows.
+/// ranks: each computes a part of the windows, all get the same result, to the bits of one rank.
 /// base: computed on the same windows, may be null. progress(rows done, rows in all).
 /// Errors: invalid_argument; bad_data if a logit is not finite.
 PerplexityResult perplexity(model::TextModel& model, model::TextModel* base,
                             std::span<const std::int32_t> tokens, const PerplexityOptions& options,
-                            ThreadPool& pool,
+                            ThreadPool& pool, comm::Communicator& ranks,
                             const std::function<void(std::int64_t, std::int64_t)>& progress = {});
 
 }  // namespace octet::evaluate

@@ -124,7 +124,8 @@ class Bins {
  public:
   Bins(std::int64_t quota, const CalibrationOptions& options, Random& random)
       : low_(options.min_tokens), high_(options.max_tokens), random_(random) {
-    const std::int64_t count = std::max<std::int64_t>(1, (high_ - low_ + kBinWidth - 1) / kBinWidth);
+    const std::int64_t count =
+        std::max<std::int64_t>(1, (high_ - low_ + kBinWidth - 1) / kBinWidth);
     for (std::int64_t b = 0; b < count; ++b) room_.push_back(quota / count + (b < quota % count));
   }
 
@@ -143,8 +144,8 @@ class Bins {
     --room_[static_cast<std::size_t>(bin)];
     const std::int64_t end = std::min(length, upper(bin));
     const auto target =
-        lower(bin) + static_cast<std::int64_t>(
-                         random_.below(static_cast<std::size_t>(end - lower(bin) + 1)));
+        lower(bin) +
+        static_cast<std::int64_t>(random_.below(static_cast<std::size_t>(end - lower(bin) + 1)));
     rows.emplace_back(text.begin(), text.begin() + target);
     return true;
   }
@@ -158,8 +159,8 @@ class Bins {
 };
 
 // Rows of one source. `whole` tells that it was small enough to be taken as it is.
-std::vector<Row> select(const Source& source, std::int64_t quota,
-                        const CalibrationOptions& options, Random& random, bool& whole) {
+std::vector<Row> select(const Source& source, std::int64_t quota, const CalibrationOptions& options,
+                        Random& random, bool& whole) {
   const auto cut = static_cast<std::size_t>(options.max_tokens);
   std::vector<Row> rows;
   whole = static_cast<std::int64_t>(source.size()) <= quota;
@@ -229,9 +230,10 @@ CalibrationSource parse_source(const std::string& text) {
 CalibrationSet load_calibration(const CalibrationOptions& options,
                                 const tokenizer::Tokenizer& tokenizer, std::int64_t vocab_size) {
   if (options.samples < 1 || options.min_tokens < 1 || options.max_tokens < options.min_tokens)
-    fail(ErrorCode::invalid_argument,
-         "--samples {}, --min-tokens {}, --max-tokens {}: expected numbers above 0, min at most max",
-         options.samples, options.min_tokens, options.max_tokens);
+    fail(
+        ErrorCode::invalid_argument,
+        "--samples {}, --min-tokens {}, --max-tokens {}: expected numbers above 0, min at most max",
+        options.samples, options.min_tokens, options.max_tokens);
   CalibrationSet set{.seed = options.seed};
   Random random(options.seed);
   const double weights =
@@ -256,10 +258,11 @@ CalibrationSet load_calibration(const CalibrationOptions& options,
   }
   if (!options.more_rows.empty()) add({.name = "self"}, options.more_rows);
   if (set.rows.empty())
-    fail(ErrorCode::invalid_argument,
-         "the calibration text ({}) gives no row of more than {} tokens; name a file with more text "
-         "by --calibration",
-         names, kShortest - 1);
+    fail(
+        ErrorCode::invalid_argument,
+        "the calibration text ({}) gives no row of more than {} tokens; name a file with more text "
+        "by --calibration",
+        names, kShortest - 1);
   set.sha256 = sha256(set.rows);
   return set;
 }

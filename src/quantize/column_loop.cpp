@@ -77,10 +77,11 @@ class ColumnLoop {
     const std::int64_t lanes = std::min(kStripe, ld - n0);
     std::fill_n(loss_.data() + n0, lanes, 0.0f);
     if (t_.options.scales == ScaleSource::stale)
-      for (std::int64_t c = (c0 + g - 1) / g * g; c < c1; c += g) find_scales(c, c0, count, n0, lanes);
+      for (std::int64_t c = (c0 + g - 1) / g * g; c < c1; c += g)
+        find_scales(c, c0, count, n0, lanes);
     for (std::int64_t c = c0; c < c1;) {
-      const bool own = t_.options.scales == ScaleSource::fresh ||
-                       t_.options.scales == ScaleSource::feedback;
+      const bool own =
+          t_.options.scales == ScaleSource::fresh || t_.options.scales == ScaleSource::feedback;
       if (own && c % g == 0) find_scales(c, c0, count, n0, lanes);
       // Columns of one group in a row; with descending order that may be one alone.
       std::int64_t end = c + 1;
@@ -110,23 +111,22 @@ class ColumnLoop {
   void find_scales(std::int64_t c, std::int64_t c0, std::int64_t count, std::int64_t n0,
                    std::int64_t lanes) {
     const ScaleRule& rule = t_.options.scale_rule;
-    const bool feedback = t_.options.scales == ScaleSource::feedback &&
-                          q_.group_size <= 128 && c + q_.group_size <= c0 + count;
+    const bool feedback = t_.options.scales == ScaleSource::feedback && q_.group_size <= 128 &&
+                          c + q_.group_size <= c0 + count;
     const bool plain = rule.search == ScaleSearch::mse;
-    t_.kernels.search_scales(
-        {.group_size = q_.group_size,
-         .lanes = lanes,
-         .ld = q_.ld,
-         .w = w_.data() + c * q_.ld + n0,
-         .importance = plain ? nullptr : in_.diag.data() + c,
-         .u = feedback ? u_.data() + (c - c0) * count + (c - c0) : nullptr,
-         .ldu = count,
-         .share = shares_.data(),
-         .num_shares = static_cast<std::int64_t>(shares_.size()),
-         .reference_quirk = rule.reference_quirk,
-         .grid = rule.grid,
-         .format = rule.format(),
-         .scales = q_.scales.data() + q_.group(c) * q_.ld + n0});
+    t_.kernels.search_scales({.group_size = q_.group_size,
+                              .lanes = lanes,
+                              .ld = q_.ld,
+                              .w = w_.data() + c * q_.ld + n0,
+                              .importance = plain ? nullptr : in_.diag.data() + c,
+                              .u = feedback ? u_.data() + (c - c0) * count + (c - c0) : nullptr,
+                              .ldu = count,
+                              .share = shares_.data(),
+                              .num_shares = static_cast<std::int64_t>(shares_.size()),
+                              .reference_quirk = rule.reference_quirk,
+                              .grid = rule.grid,
+                              .format = rule.format(),
+                              .scales = q_.scales.data() + q_.group(c) * q_.ld + n0});
   }
 
   const SolverTools& t_;

@@ -64,7 +64,8 @@ void factor(PreparedInputs& in, const GptqOptions& options, linalg::Linalg& lina
 }
 
 // GPTAQ's correction P = alpha triu(D U^T, strictly upper) U.
-std::vector<float> gptaq_correction(const PreparedInputs& in, double alpha, linalg::Linalg& linalg) {
+std::vector<float> gptaq_correction(const PreparedInputs& in, double alpha,
+                                    linalg::Linalg& linalg) {
   const std::int64_t k = in.k;
   std::vector<double> shift(in.shift.begin(), in.shift.end()), product(in.u.size());
   linalg.gemm(k, k, k, alpha, Operand<double>{shift.data(), k, 1},
@@ -112,8 +113,7 @@ struct Solver::State {
   std::vector<float> to_columns(std::span<const float> weight, std::int64_t n,
                                 std::int64_t ld) const;
   std::vector<float> shifted(const std::vector<float>& w, std::int64_t ld) const;
-  double relative_error(const std::vector<float>& w, const std::vector<float>& d, std::int64_t n,
-                        std::int64_t ld) const;
+  double norm(const std::vector<float>& from, std::int64_t n, std::int64_t ld) const;
   std::int64_t fall_back(const std::vector<float>& w, const std::vector<float>& target,
                          Columns& columns) const;
 };
@@ -210,21 +210,16 @@ std::int64_t Solver::State::fall_back(const std::vector<float>& w, const std::ve
   return count;
 }
 
-// tr(D H D^T) / tr(W H W^T) over at most kReportRows rows, spread evenly: over all rows it would
-// cost more than the column loop.
-double Solver::State::relative_error(const std::vector<float>& w, const std::vector<float>& d,
-                                     std::int64_t n, std::int64_t ld) const {
+// tr(M H M^T) over at most kReportRows rows, spread evenly: over all rows it would cost more than
+// the column loop.
+double Solver::State::norm(const std::vector<float>& from, std::int64_t n, std::int64_t ld) const {
   const std::int64_t rows = std::min(n, kReportRows), wide = padded_lanes(rows);
-  const auto sum = [&](const std::vector<float>& from) {
-    std::vector<float> some(size(in.k * wide));
-    for (std::int64_t c = 0; c < in.k; ++c)
-      for (std::int64_t i = 0; i < rows; ++i)
-        some[size(c * wide + i)] = from[size(c * ld + i * n / rows)];
-    const auto forms = quadratic_forms(tools(), in.hessian, some, in.k, wide);
-    return std::accumulate(forms.begin(), forms.begin() + rows, 0.0);
-  };
-  const double whole = sum(w);
-  return whole > 0 ? sum(d) / whole : 0;
+  std::vector<float> some(size(in.k * wide));
+  for (std::int64_t c = 0; c < in.k; ++c)
+    for (std::int64_t i = 0; i < rows; ++i)
+      some[size(c * wide + i)] = from[size(c * ld + i * n / rows)];
+  const auto forms = quadratic_forms(tools(), in.hessian, some, in.k, wide);
+  return std::accumulate(forms.begin(), forms.begin() + rows, 0.0);
 }
 
 QuantizedMatrix Solver::solve(std::span<const float> weight, std::int64_t out_features,
@@ -238,7 +233,8 @@ QuantizedMatrix Solver::solve(std::span<const float> weight, std::int64_t out_fe
   GptqReport r{.damp_percent = s.in.damp_percent,
                .smallest_pivot = s.in.smallest_pivot,
                .dead_columns = s.in.dead_columns};
-  Columns columns{.n = n, .k = k, .ld = ld, .group_size = s.options.group_size, .order = s.in.order};
+  Columns columns{
+      .n = n, .k = k, .ld = ld, .group_size = s.options.group_size, .order = s.in.order};
   const std::vector<float> w = s.to_columns(weight, n, ld);
   const bool moves = s.options.target_shift != 0 && !s.in.shift.empty();
   const std::vector<float> moved = moves ? s.shifted(w, ld) : std::vector<float>();
@@ -248,8 +244,11 @@ QuantizedMatrix Solver::solve(std::span<const float> weight, std::int64_t out_fe
   if (!std::isfinite(loss)) fail(ErrorCode::bad_data, "the loss is not finite");
   r.loss = loss / static_cast<double>(s.in.num_rows);
   if (s.options.refine_rounds > 0) refine(s.tools(), s.in, target, columns);
-  if (s.options.row_fallback && !s.in.held_out.empty()) r.plain_rows = s.fall_back(w, target, columns);
-  r.relative_error = s.relative_error(w, errors_of(s.tools(), columns, target), n, ld);
+  if (s.options.row_fallback && !s.in.held_out.empty())
+    r.plain_rows = s.fall_back(w, target, columns);
+  r.weight_norm = s.norm(w, n, ld);
+  r.error_norm = s.norm(errors_of(s.tools(), columns, target), n, ld);
+  r.relative_error = r.weight_norm > 0 ? r.error_norm / r.weight_norm : 0;
   if (report) *report = r;
   return to_matrix(columns, s.options.scale_rule.bits);
 }

@@ -46,8 +46,9 @@ struct GptqOptions {
   /// After the column loop: this many rounds of sweeps of coordinate descent over the codes, the
   /// last of a round also fitting the scales by least squares.
   std::int64_t refine_rounds = 3, refine_sweeps = 2;
-  /// Tokens count by how uncertain the model's prediction after them is and, where a module's output
-  /// is added to the residual stream, by that stream's size. Used by the walk, not by the solver.
+  /// Tokens count by how uncertain the model's prediction after them is and, where a module's
+  /// output is added to the residual stream, by that stream's size. Used by the walk, not by the
+  /// solver.
   bool token_weights = true;
   /// Rows that err more than plain rounding on held-out inputs are rounded plainly.
   bool row_fallback = true;
@@ -60,8 +61,9 @@ struct GptqReport {
   double loss = 0;  ///< of the column loop: sum of (w - q)^2 / U_cc^2 / 2, over tokens
   /// tr(D H D^T) / tr(W H W^T), D the error against the target; over kReportRows rows at most.
   double relative_error = 0;
-  double damp_percent = 0;    ///< what was needed
-  double smallest_pivot = 0;  ///< of the factorization, over the mean of diag(H)
+  double error_norm = 0, weight_norm = 0;  ///< of which that is the quotient
+  double damp_percent = 0;                 ///< what was needed
+  double smallest_pivot = 0;               ///< of the factorization, over the mean of diag(H)
   std::int64_t dead_columns = 0, clipped = 0, plain_rows = 0;
 };
 

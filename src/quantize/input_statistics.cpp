@@ -28,8 +28,9 @@ InputSums::InputSums(std::int64_t in_features, bool with_shift, bool with_held_o
 
 void InputSums::add(std::span<const float> x, std::span<float> y, linalg::Linalg& linalg) {
   const std::int64_t k = in_features_, rows = static_cast<std::int64_t>(x.size()) / k;
-  OCTET_CHECK(static_cast<std::int64_t>(x.size()) == rows * k && (y.empty() || y.size() == x.size()),
-              "{} inputs for {} features", x.size(), k);
+  OCTET_CHECK(
+      static_cast<std::int64_t>(x.size()) == rows * k && (y.empty() || y.size() == x.size()),
+      "{} inputs for {} features", x.size(), k);
   num_rows_ += rows;
   const Operand<float> left{x.data(), 1, k}, right{x.data(), k, 1};
   linalg.gemm(k, k, rows, 1.0, left, right, hessian_.data(), k, Region::upper);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <memory>
 
+#include "quantize/columns.h"
 #include "runtime/base/system.h"
 #include "runtime/base/thread_pool.h"
 
@@ -14,7 +16,7 @@ namespace {
 constexpr std::int64_t kStepRows = 1024;  // tokens that pass a layer together
 constexpr std::int64_t kStepSequences = 8;
 // What a token counts for whose prediction is certain, over the mean: later tokens look at it.
-constexpr double kLeastWeight = 0.5;
+constexpr double kLeastWeight = 0.3;
 constexpr std::size_t kHeldOutEvery = 10;  // one row of so many judges the others
 
 checkpoint::TextConfig one_of_each(const checkpoint::TextConfig& config) {
@@ -44,17 +46,17 @@ std::int64_t kept_width(const checkpoint::TextConfig& config) {
   return width;
 }
 
-// The trace of the Hessian of the KL divergence by the logits, diag(p) - p p^T: how much errors of
-// this prediction can cost. 0 where the model is sure, near 1 where many tokens may follow.
-float uncertainty(std::span<const float> logits) {
+// The entropy of a prediction, in nats: how much errors of its logits can cost. 0 where the model
+// is sure: the KL divergence has the Hessian diag(p) - p p^T by the logits, which is 0 there.
+float entropy(std::span<const float> logits) {
   const float top = *std::ranges::max_element(logits);
-  double sum = 0, squares = 0;
+  double sum = 0, weighted = 0;  // of exp(x - top), and times x - top
   for (const float x : logits) {
     const double p = std::exp(static_cast<double>(x - top));
     sum += p;
-    squares += p * p;
+    weighted += p * static_cast<double>(x - top);
   }
-  return static_cast<float>(std::max(0.0, 1 - squares / (sum * sum)));
+  return static_cast<float>(std::max(0.0, std::log(sum) - weighted / sum));
 }
 
 // 1 over the root mean square of each row of the residual stream.
@@ -100,13 +102,13 @@ bool needs_reference(const GptqOptions& options) {
 LayerQuantizer::LayerQuantizer(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
                                const CalibrationSet& calibration, Method method,
                                const GptqOptions& options, const ArenaPlan& arena,
-                               linalg::Linalg& linalg)
+                               linalg::Linalg& linalg, comm::Communicator& ranks)
     : backend_(backend),
       checkpoint_(checkpoint),
-      calibration_(calibration),
       method_(method),
       options_(options),
       linalg_(linalg),
+      ranks_(ranks),
       kernels_(choose_kernels(linalg.isa())),
       two_layers_(one_of_each(checkpoint.config().text)),
       rope_(checkpoint.config().text),
@@ -116,9 +118,13 @@ LayerQuantizer::LayerQuantizer(ops::Backend& backend, const checkpoint::Checkpoi
                   .num_tokens = std::max(kStepRows, longest_row(calibration)) +
                                 kStepSequences * ops::kPageTokens}) {
   if (method == Method::rtn) return;
+  for (std::size_t i = static_cast<std::size_t>(ranks.rank()); i < calibration.rows.size();
+       i += static_cast<std::size_t>(ranks.size()))
+    rows_.push_back(calibration.rows[i]);
+  any_held_out_ = options.row_fallback && calibration.rows.size() >= kHeldOutEvery;
   const checkpoint::TextConfig& config = checkpoint.config().text;
   std::vector<std::int64_t> tokens;
-  for (const auto& row : calibration.rows) tokens.push_back(static_cast<std::int64_t>(row.size()));
+  for (const auto& row : rows_) tokens.push_back(static_cast<std::int64_t>(row.size()));
   const auto store = [&](std::int64_t width) {
     return arena.spill ? std::make_unique<RowStore>(tokens, width, arena.folder)
                        : std::make_unique<RowStore>(tokens, width);
@@ -137,11 +143,11 @@ void LayerQuantizer::embed_rows() {
   const auto table = checkpoint_.get("model.language_model.embed_tokens.weight",
                                      {config.vocab_size, config.hidden_size});
   const TensorView embed{const_cast<std::byte*>(table.bytes.data()), table.dtype, table.shape, {}};
-  for (std::size_t i = 0; i < calibration_.rows.size(); ++i) {
-    const auto n = static_cast<std::int64_t>(calibration_.rows[i].size());
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    const auto n = static_cast<std::int64_t>(rows_[i].size());
     const Tensor ids = backend_.allocate(DType::i32, {n});
     const Tensor x = backend_.allocate(DType::f32, {n, config.hidden_size});
-    backend_.upload(std::as_bytes(std::span(calibration_.rows[i])), ids);
+    backend_.upload(std::as_bytes(std::span(rows_[i])), ids);
     backend_.embed(embed, ids, x);
     const auto values = to_host(backend_, x);
     real_.hidden->write(i, values);
@@ -155,7 +161,7 @@ struct LayerQuantizer::RowBatch {
       : q_(q), begin_(begin) {
     const checkpoint::TextConfig& config = q.checkpoint_.config().text;
     for (std::size_t i = begin; i < end; ++i) {
-      const auto n = static_cast<std::int64_t>(q.calibration_.rows[i].size());
+      const auto n = static_cast<std::int64_t>(q.rows_[i].size());
       sequences_.push_back(q.sequences_.create());
       auto segment = q.sequences_.segment(sequences_.back(), n, false);
       segment.row_begin = batch_.num_rows;
@@ -216,12 +222,14 @@ struct LayerQuantizer::RowBatch {
 };
 
 bool LayerQuantizer::held_out(std::size_t row) const {
-  return options_.row_fallback && row % kHeldOutEvery == kHeldOutEvery - 1;
+  const std::size_t of_all =
+      row * static_cast<std::size_t>(ranks_.size()) + static_cast<std::size_t>(ranks_.rank());
+  return options_.row_fallback && of_all % kHeldOutEvery == kHeldOutEvery - 1;
 }
 
 // Rows in batches; held-out rows are never beside others.
 void LayerQuantizer::for_batches(const std::function<void(std::size_t, std::size_t)>& body) {
-  const auto& rows = calibration_.rows;
+  const auto& rows = rows_;
   for (std::size_t first = 0; first < rows.size();) {
     check_interrupt();
     auto tokens = static_cast<std::int64_t>(rows[first].size());
@@ -288,8 +296,12 @@ void LayerQuantizer::weigh_tokens(const std::function<void(const std::string&)>&
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     step(fmt::format("weights of the tokens, layer {}", layer));
     stream.weights = {};
-    stream.weights =
-        model::load_layer(backend_, checkpoint_, model::checkpoint_loader(checkpoint_), layer);
+    {
+      const Stopwatch watch(seconds_.load);
+      stream.weights =
+          model::load_layer(backend_, checkpoint_, model::checkpoint_loader(checkpoint_), layer);
+    }
+    const Stopwatch watch(seconds_.forward);
     for_batches([&](std::size_t begin, std::size_t end) {
       RowBatch batch(*this, stream, begin, end);
       batch.step().run(batch.x());
@@ -298,15 +310,16 @@ void LayerQuantizer::weigh_tokens(const std::function<void(const std::string&)>&
   }
   stream.weights = {};
   step("weights of the tokens, output");
+  const Stopwatch watch(seconds_.forward);
   const Tensor norm = model::load_f32(backend_, checkpoint_, "model.language_model.norm.weight",
                                       {config.hidden_size});
   const ops::LinearPart part =
       model::dense_part(checkpoint_.get("lm_head.weight", {config.vocab_size, config.hidden_size}));
   const auto head = backend_.pack_linear(std::span(&part, 1));
-  double sum = 0, count = 0;
-  for (std::size_t row = 0; row < calibration_.rows.size(); ++row) {
+  double sums[2] = {};  // of the weights, of the tokens
+  for (std::size_t row = 0; row < rows_.size(); ++row) {
     check_interrupt();
-    const auto tokens = static_cast<std::int64_t>(calibration_.rows[row].size());
+    const auto tokens = static_cast<std::int64_t>(rows_[row].size());
     std::vector<float> hidden(static_cast<std::size_t>(tokens * config.hidden_size));
     stream.hidden->read(row, hidden);
     auto& weights = token_weights_.emplace_back();
@@ -326,15 +339,17 @@ void LayerQuantizer::weigh_tokens(const std::function<void(const std::string&)>&
       std::vector<float> piece(static_cast<std::size_t>(n));
       linalg_.pool().parallel_for(n, 1, [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t i = begin; i < end; ++i)
-          piece[static_cast<std::size_t>(i)] = uncertainty(std::span(values).subspan(
-              static_cast<std::size_t>(i * config.vocab_size),
-              static_cast<std::size_t>(config.vocab_size)));
+          piece[static_cast<std::size_t>(i)] =
+              entropy(std::span(values).subspan(static_cast<std::size_t>(i * config.vocab_size),
+                                                static_cast<std::size_t>(config.vocab_size)));
       });
       weights.insert(weights.end(), piece.begin(), piece.end());
-      for (const float w : piece) sum += w, count += 1;
+      for (const float w : piece) sums[0] += w;
+      sums[1] += static_cast<double>(n);
     }
   }
-  const double mean = count > 0 && sum > 0 ? sum / count : 1;
+  ranks_.sum(sums);
+  const double mean = sums[0] > 0 ? sums[0] / sums[1] : 1;
   for (auto& row : token_weights_)
     for (float& w : row) w = static_cast<float>(std::sqrt(w / mean + kLeastWeight));
   embed_rows();
@@ -357,9 +372,7 @@ void LayerQuantizer::finish_layer() {
 }
 
 InputStatistics LayerQuantizer::statistics(std::size_t point, std::int64_t in_features) {
-  bool any_held_out = false;
-  for (std::size_t i = 0; i < calibration_.rows.size(); ++i) any_held_out |= held_out(i);
-  InputSums sums(in_features, reference_ != nullptr, any_held_out);
+  InputSums sums(in_features, reference_ != nullptr, any_held_out_);
   for_batches([&](std::size_t begin, std::size_t end) {
     std::vector<float> x, y;
     {
@@ -374,7 +387,59 @@ InputStatistics LayerQuantizer::statistics(std::size_t point, std::int64_t in_fe
       sums.add(x, y, linalg_);
   });
   const Stopwatch watch(seconds_.statistics);
+  if (!ranks_.alone()) {
+    double rows[2] = {static_cast<double>(sums.num_rows()),
+                      static_cast<double>(sums.held_out_rows())};
+    ranks_.sum(rows);
+    sums.set_rows(static_cast<std::int64_t>(rows[0]), static_cast<std::int64_t>(rows[1]));
+    ranks_.sum(sums.hessian_sums());
+    ranks_.sum(sums.shift_sums());
+    ranks_.sum(sums.held_out_sums());
+  }
   return sums.take();
+}
+
+// This rank's share of the module's outputs is solved here, then everybody gets everything.
+// Outputs are independent of each other: the shares change no bits.
+void LayerQuantizer::solve_part(std::span<const float> weight, const model::LinearModule& module,
+                                Solver* solver, ModuleResult& r) {
+  const std::int64_t n = module.out_features, k = module.in_features;
+  const std::int64_t share = padded_lanes((n + ranks_.size() - 1) / ranks_.size());
+  const std::int64_t begin = std::min(n, share * ranks_.rank()),
+                     count = std::min(n, begin + share) - begin;
+  const auto part =
+      weight.subspan(static_cast<std::size_t>(begin * k), static_cast<std::size_t>(count * k));
+  if (count > 0)
+    r.matrix = solver ? solver->solve(part, count, &r.report)
+                      : quantize_rtn(part, count, k, group_size(k), options_.scale_rule, kernels_,
+                                     linalg_.pool());
+  if (ranks_.alone()) return;
+  const auto codes = ranks_.gather(std::as_bytes(std::span(r.matrix.codes)));
+  const auto scales = ranks_.gather(std::as_bytes(std::span(r.matrix.scales)));
+  const auto reports = ranks_.gather(std::as_bytes(std::span(&r.report, 1)));
+  QuantizedMatrix all{n, k, options_.scale_rule.bits, group_size(k), {}, {}};
+  all.codes.resize(static_cast<std::size_t>(n * k));
+  all.scales.resize(static_cast<std::size_t>(n * all.num_groups()));
+  auto* to_codes = reinterpret_cast<std::byte*>(all.codes.data());
+  auto* to_scales = reinterpret_cast<std::byte*>(all.scales.data());
+  for (std::size_t rank = 0; rank < codes.size(); ++rank) {
+    to_codes = std::ranges::copy(codes[rank], to_codes).out;
+    to_scales = std::ranges::copy(scales[rank], to_scales).out;
+    GptqReport other;
+    std::memcpy(&other, reports[rank].data(), sizeof other);
+    if (rank == 0) {
+      r.report = other;
+      continue;
+    }
+    r.report.loss += other.loss;
+    r.report.clipped += other.clipped;
+    r.report.plain_rows += other.plain_rows;
+    r.report.error_norm += other.error_norm;
+    r.report.weight_norm += other.weight_norm;
+  }
+  if (r.report.weight_norm > 0)
+    r.report.relative_error = r.report.error_norm / r.report.weight_norm;
+  r.matrix = std::move(all);
 }
 
 ModuleResult LayerQuantizer::solve(const std::string& name, const model::LinearModule& module,
@@ -386,10 +451,7 @@ ModuleResult LayerQuantizer::solve(const std::string& name, const model::LinearM
       ops::dequantize(model::dense_part(source), {0, module.out_features}, {0, module.in_features});
   ModuleResult r{.name = name, .num_tokens = tokens};
   try {
-    r.matrix = solver ? solver->solve(weight, module.out_features, &r.report)
-                      : quantize_rtn(weight, module.out_features, module.in_features,
-                                     group_size(module.in_features), options_.scale_rule, kernels_,
-                                     linalg_.pool());
+    solve_part(weight, module, solver, r);
   } catch (const Error& e) {
     throw Error(e.code(),
                 fmt::format("{}: module {}: {}", checkpoint_.folder().string(), name, e.what()));

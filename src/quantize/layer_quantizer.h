@@ -11,6 +11,7 @@
 #include "quantize/calibration.h"
 #include "quantize/gptq.h"
 #include "quantize/row_store.h"
+#include "runtime/comm/communicator.h"
 
 namespace octet::quantize {
 
@@ -59,20 +60,21 @@ class Stopwatch {
 
 /// Where the rows of the calibration set are kept.
 struct ArenaPlan {
-  bool spill = false;        ///< hidden states in a file instead of memory
-  bool keep_inputs = true;   ///< inputs of the output projections too, else computed twice
+  bool spill = false;            ///< hidden states in a file instead of memory
+  bool keep_inputs = true;       ///< inputs of the output projections too, else computed twice
   std::filesystem::path folder;  ///< of the file
 };
 
 /// Walks the calibration rows through the model, one layer at a time, and quantizes each layer's
 /// linears on the way: true-sequential GPTQ. A module sees inputs that everything before it,
 /// already quantized, has made. If the options ask for the difference to the unquantized model, its
-/// hidden states walk along. docs/quantization.md
+/// hidden states walk along. Ranks hold different rows and add up their statistics; each solves a
+/// part of every module's outputs, and all get all results. docs/quantization.md
 class LayerQuantizer {
  public:
   LayerQuantizer(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
                  const CalibrationSet& calibration, Method method, const GptqOptions& options,
-                 const ArenaPlan& arena, linalg::Linalg& linalg);
+                 const ArenaPlan& arena, linalg::Linalg& linalg, comm::Communicator& ranks);
 
   /// How much each token's error counts (GptqOptions::token_weights): walks the unquantized model
   /// through all layers once. To be called before the first layer. step as for quantize().
@@ -101,17 +103,21 @@ class LayerQuantizer {
   InputStatistics statistics(std::size_t point, std::int64_t in_features);
   ModuleResult solve(const std::string& name, const model::LinearModule& module, Solver* solver,
                      std::int64_t tokens);
+  void solve_part(std::span<const float> weight, const model::LinearModule& module, Solver* solver,
+                  ModuleResult& result);
   bool held_out(std::size_t row) const;
+  bool any_held_out_ = false;
   std::int64_t group_size(std::int64_t in_features) const;
   model::ModuleLoader loader_of(const std::vector<ModuleResult>& done) const;
   void load(std::int64_t layer, const model::ModuleLoader& modules);
 
   ops::Backend& backend_;
   const checkpoint::Checkpoint& checkpoint_;
-  const CalibrationSet& calibration_;
+  std::vector<std::vector<std::int32_t>> rows_;  // this rank's
   Method method_;
   GptqOptions options_;
   linalg::Linalg& linalg_;
+  comm::Communicator& ranks_;
   const SolverKernels& kernels_;
   checkpoint::TextConfig two_layers_;  // one of each kind: the caches of the layer under work
   model::Rope rope_;

@@ -1,6 +1,7 @@
 #include "quantize/output_folder.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -9,8 +10,6 @@
 #include <chrono>
 #include <cstring>
 #include <vector>
-
-#include <fmt/ranges.h>
 
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
@@ -82,9 +81,10 @@ OutputFolder::OutputFolder(fs::path output, const fs::path& source, bool overwri
   const std::uint64_t there = bytes_in(partial_);
   const std::uint64_t missing = needed_bytes > there ? needed_bytes - there : 0;
   if (error || space.available >= missing) return;
-  const std::string reason = fmt::format(
-      "{} has {} free, the result needs {}; free some space", partial_.string(),
-      format_bytes(static_cast<double>(space.available)), format_bytes(static_cast<double>(missing)));
+  const std::string reason =
+      fmt::format("{} has {} free, the result needs {}; free some space", partial_.string(),
+                  format_bytes(static_cast<double>(space.available)),
+                  format_bytes(static_cast<double>(missing)));
   if (!keep_) fs::remove_all(partial_, error);
   ::close(lock_);
   fail(ErrorCode::unavailable, "{}", reason);
@@ -149,16 +149,22 @@ namespace {
 
 const char* to_string(ScaleSource source) {
   switch (source) {
-    case ScaleSource::stale: return "stale";
-    case ScaleSource::fresh: return "fresh";
-    case ScaleSource::original: return "original";
-    case ScaleSource::feedback: return "feedback";
+    case ScaleSource::stale:
+      return "stale";
+    case ScaleSource::fresh:
+      return "fresh";
+    case ScaleSource::original:
+      return "original";
+    case ScaleSource::feedback:
+      return "feedback";
   }
   return "";
 }
 
 const char* to_string(ScaleGrid grid) {
-  return grid == ScaleGrid::f32 ? "float32" : grid == ScaleGrid::f16 ? "float16" : "float16+bfloat16";
+  return grid == ScaleGrid::f32   ? "float32"
+         : grid == ScaleGrid::f16 ? "float16"
+                                  : "float16+bfloat16";
 }
 
 const char* to_string(ServeType type) {
@@ -228,9 +234,8 @@ std::string run_settings(const checkpoint::Checkpoint& source, const QuantizeOpt
       files.push_back({entry.path().filename().string(), entry.file_size(),
                        std::chrono::duration_cast<std::chrono::seconds>(changed).count()});
     }
-  std::ranges::sort(files, {}, [](const json::value& v) {
-    return std::string(v.as_array()[0].as_string());
-  });
+  std::ranges::sort(files, {},
+                    [](const json::value& v) { return std::string(v.as_array()[0].as_string()); });
   return to_json(json::object{{"source", fs::weakly_canonical(source.folder()).string()},
                               {"files", std::move(files)},
                               {"quantization_config", quantization_config(options)},
@@ -251,7 +256,8 @@ void write_configuration(const checkpoint::Checkpoint& source, const QuantizeOpt
     const std::string extension = name.extension().string();
     const bool ours = name == "config.json" || name == "quantize_config.json" ||
                       name == "README.md" || name == "quantize_report.json" ||
-                      name == "quant_log.csv" || name == "calibration_ids.jsonl" || name == "model.safetensors.index.json";
+                      name == "quant_log.csv" || name == "calibration_ids.jsonl" ||
+                      name == "model.safetensors.index.json";
     if (!entry.is_regular_file() || ours || extension == ".safetensors" || extension == ".bin" ||
         extension == ".gguf" || name.string().starts_with("."))
       continue;

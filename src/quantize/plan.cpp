@@ -48,8 +48,7 @@ class LayerMemory {
         if (sum <= most) continue;
         most = sum;
         largest = std::move(items);
-        where = fmt::format("{} {}", solving ? "solving" : "the inputs of",
-                            groups_[point][0].name);
+        where = fmt::format("{} {}", solving ? "solving" : "the inputs of", groups_[point][0].name);
       }
     return largest;
   }
@@ -100,9 +99,9 @@ class LayerMemory {
     const std::int64_t workspace = projected + c.conv_dim() + core + 3 * c.intermediate_size +
                                    2 * c.hidden_size + c.hidden_size;
     const std::int64_t caches = (rows_ + 8 * 64) * 2 * c.num_key_value_heads * c.head_dim;
-    const std::int64_t states = 8 * (c.linear_num_value_heads * c.linear_key_head_dim *
-                                         c.linear_value_head_dim +
-                                     3 * c.conv_dim());
+    const std::int64_t states =
+        8 * (c.linear_num_value_heads * c.linear_key_head_dim * c.linear_value_head_dim +
+             3 * c.conv_dim());
     const std::int64_t inputs = solving ? 0 : rows_ * k * (reference_ ? 3 : 2);
     return u(4 * (rows_ * workspace + caches + states + inputs));
   }
@@ -177,7 +176,8 @@ QuantizePlan plan_quantize(const checkpoint::TextConfig& config,
           largest = std::max(largest, m.out_features * m.in_features);
           all += m.out_features * m.in_features;
         }
-      items = {{"results of the layer", u(all) + u(all) / 8}, {"weight being rounded", u(5 * largest)}};
+      items = {{"results of the layer", u(all) + u(all) / 8},
+               {"weight being rounded", u(5 * largest)}};
       where = "rounding";
     }
     std::uint64_t sum = 0;
@@ -212,22 +212,23 @@ QuantizePlan plan_quantize(const checkpoint::TextConfig& config,
       for (const auto& group : kinds[i])
         once += 2.0 * static_cast<double>(weights_of(group) * counts[i] * plan.tokens);
     if (options.token_weights)
-      plan.forward_flops +=
-          once + 2.0 * static_cast<double>(config.vocab_size * config.hidden_size) *
-                     static_cast<double>(plan.tokens);
+      plan.forward_flops += once + 2.0 *
+                                       static_cast<double>(config.vocab_size * config.hidden_size) *
+                                       static_cast<double>(plan.tokens);
     plan.passes = once > 0 ? plan.forward_flops / once : 0;
   }
   for (const auto& item : plan.items) plan.peak_bytes += item.bytes;
   if (limit != 0 && plan.peak_bytes > limit) {
     std::string table;
     for (const auto& item : plan.items)
-      table += fmt::format("\n  {:<28}{:>12}", item.what, format_bytes(static_cast<double>(item.bytes)));
+      table +=
+          fmt::format("\n  {:<28}{:>12}", item.what, format_bytes(static_cast<double>(item.bytes)));
     fail(ErrorCode::out_of_memory,
          "quantizing does not fit in memory; at its peak, {}, it needs{}\n  {:<28}{:>12}\n  "
          "{:<28}{:>12}  (--max-memory; 80% of what is free by default)\n"
          "--preset reference needs less, --method rtn least",
-         plan.peak_at, table, "needed", format_bytes(static_cast<double>(plan.peak_bytes)), "allowed",
-         format_bytes(static_cast<double>(limit)));
+         plan.peak_at, table, "needed", format_bytes(static_cast<double>(plan.peak_bytes)),
+         "allowed", format_bytes(static_cast<double>(limit)));
   }
   return plan;
 }
@@ -263,7 +264,8 @@ std::string describe(const QuantizePlan& plan, std::uint64_t output_bytes, doubl
   std::string text = fmt::format("plan: {} of memory at the peak ({})\n",
                                  format_bytes(static_cast<double>(plan.peak_bytes)), plan.peak_at);
   for (const auto& item : plan.items)
-    text += fmt::format("  {:<28}{:>12}\n", item.what, format_bytes(static_cast<double>(item.bytes)));
+    text +=
+        fmt::format("  {:<28}{:>12}\n", item.what, format_bytes(static_cast<double>(item.bytes)));
   if (plan.spill_bytes > 0)
     text += fmt::format("  {:<28}{:>12}  in a temporary file\n", "rows between the layers",
                         format_bytes(static_cast<double>(plan.spill_bytes)));

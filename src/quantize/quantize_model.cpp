@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <unordered_map>
 
 #include "checkpoint/safetensors_writer.h"
@@ -201,10 +202,8 @@ class Writer {
     kept_.clear();
     const auto tensor = [&](const char* what, DType type, Shape shape) {
       kept_.push_back(shards_.read_back(name + what));
-      return TensorInfo{.name = name + what,
-                        .dtype = type,
-                        .shape = std::move(shape),
-                        .bytes = kept_.back()};
+      return TensorInfo{
+          .name = name + what, .dtype = type, .shape = std::move(shape), .bytes = kept_.back()};
     };
     kept_.reserve(3);
     linear.qweight = tensor(".qweight", DType::i32, {in * bits / 32, out});
@@ -233,6 +232,38 @@ class Writer {
   std::vector<std::vector<std::byte>> kept_;
 };
 
+std::int64_t number_from_first(std::int64_t n, comm::Communicator& ranks) {
+  const auto bytes = ranks.from_first(std::as_bytes(std::span(&n, 1)));
+  std::memcpy(&n, bytes.data(), sizeof n);
+  return n;
+}
+
+// A module of an unfinished run on every rank; only the first has the files.
+model::ModuleWeight shared_module(Writer* writer, const checkpoint::Checkpoint& source,
+                                  const Plan& plan, const std::string& name, std::int64_t out,
+                                  std::int64_t in, comm::Communicator& ranks) {
+  if (ranks.alone()) return writer->read_back(name, out, in);
+  const bool quantized = std::ranges::any_of(plan.modules, [&](const auto& layer) {
+    return std::ranges::any_of(layer, [&](const auto& m) { return name.ends_with("." + m.name); });
+  });
+  if (!quantized) return model::checkpoint_loader(source)(name, out, in);
+  model::ModuleWeight m;
+  if (writer) m = writer->read_back(name, out, in);
+  m.storage = ranks.from_first(m.storage);
+  const auto scales = ranks.from_first(std::as_bytes(std::span(m.part.codes.scales)));
+  const auto zeros = ranks.from_first(std::as_bytes(std::span(m.part.codes.zeros)));
+  m.part.out_features = out;
+  m.part.in_features = in;
+  m.part.quantized = true;
+  m.part.codes.codes = m.storage.data();
+  m.part.codes.group_size = plan.group_size < 0 ? in : plan.group_size;
+  m.part.codes.scales.resize(scales.size() / sizeof(float));
+  std::memcpy(m.part.codes.scales.data(), scales.data(), scales.size());
+  m.part.codes.zeros.resize(zeros.size());
+  std::memcpy(m.part.codes.zeros.data(), zeros.data(), zeros.size());
+  return m;
+}
+
 }  // namespace
 
 QuantizeForecast forecast(const checkpoint::Checkpoint& source, const CalibrationSet& calibration,
@@ -240,17 +271,18 @@ QuantizeForecast forecast(const checkpoint::Checkpoint& source, const Calibratio
   validate(source, options);
   std::vector<std::int64_t> tokens;
   if (options.method == Method::gptq)
-    for (const auto& row : calibration.rows) tokens.push_back(static_cast<std::int64_t>(row.size()));
-  return {plan_quantize(source.config().text, tokens, options.method, options.gptq,
-                        options.max_memory),
-          make_plan(source, options.gptq).bytes};
+    for (const auto& row : calibration.rows)
+      tokens.push_back(static_cast<std::int64_t>(row.size()));
+  return {
+      plan_quantize(source.config().text, tokens, options.method, options.gptq, options.max_memory),
+      make_plan(source, options.gptq).bytes};
 }
 
 QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
                               const CalibrationSet& calibration,
                               const std::filesystem::path& output, const QuantizeOptions& options,
                               ops::Backend& backend, linalg::Linalg& linalg,
-                              const QuantizeProgress& progress) {
+                              comm::Communicator& ranks, const QuantizeProgress& progress) {
   const auto start = std::chrono::steady_clock::now();
   const QuantizePlan memory = forecast(source, calibration, options).plan;
   const Plan plan = make_plan(source, options.gptq);
@@ -266,25 +298,37 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
     result.calibration_seed = calibration.seed;
     result.calibration_parts = calibration.parts;
   }
+  if (calibrated && std::ssize(calibration.rows) < ranks.size())
+    fail(ErrorCode::invalid_argument, "{} calibration rows for {} ranks; start fewer",
+         calibration.rows.size(), ranks.size());
   RunState state;
-  state.settings = run_settings(source, options, result.calibration_sha256,
-                                backend.name() + " " + linalg.isa());
-  OutputFolder folder(output, source.folder(), options.overwrite, plan.bytes + memory.spill_bytes + (64u << 20),
-                      state.settings);
-  if (folder.resumed()) state = *folder.resumed();
+  state.settings =
+      run_settings(source, options, result.calibration_sha256,
+                   fmt::format("{} {}, ranks {}", backend.name(), linalg.isa(), ranks.size()));
+  const bool first = ranks.rank() == 0;
+  std::optional<OutputFolder> folder;
+  if (first) {
+    folder.emplace(output, source.folder(), options.overwrite,
+                   plan.bytes + memory.spill_bytes + (64u << 20), state.settings);
+    if (folder->resumed()) state = *folder->resumed();
+  }
   result.resumed_layers = state.layers_done;
+  result.resumed_layers = number_from_first(result.resumed_layers, ranks);
   const std::int64_t layers = source.config().text.num_hidden_layers;
   const auto tell = [&](std::int64_t layer, const std::string& what) {
     check_interrupt();
     if (progress) progress(layer, layers, what);
   };
   tell(0, "rows of the calibration text");
-  Writer writer(source, plan, options.shard_bytes, folder, state);
-  if (state.tensors_written == 0) writer.copy(0);
+  std::optional<Writer> writer;
+  if (first) {
+    writer.emplace(source, plan, options.shard_bytes, *folder, state);
+    if (state.tensors_written == 0) writer->copy(0);
+  }
   ArenaPlan arena = memory.arena;
-  arena.folder = folder.path();
+  arena.folder = first ? folder->path() : std::filesystem::temp_directory_path();
   LayerQuantizer quantizer(backend, source, calibration, options.method, options.gptq, arena,
-                           linalg);
+                           linalg, ranks);
   quantizer.weigh_tokens([&](const std::string& what) { tell(0, what); });
   const PhaseSeconds earlier_phases = state.seconds;
   const double earlier = state.total_seconds;
@@ -293,31 +337,37 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
     if (layer < result.resumed_layers) {
       tell(layer, fmt::format("layer {}, as an earlier run left it", layer));
       quantizer.replay(layer, [&](const std::string& name, std::int64_t out, std::int64_t in) {
-        return writer.read_back(name, out, in);
+        return shared_module(writer ? &*writer : nullptr, source, plan, name, out, in, ranks);
       });
       continue;
     }
     for (const auto& m : plan.modules[static_cast<std::size_t>(layer)])
       require_finite(source, model::layer_prefix(layer) + m.name + ".weight");
-    const auto modules = quantizer.quantize(
-        layer, [&](const std::string& what) { tell(layer, fmt::format("layer {}, {}", layer, what)); });
+    const auto modules = quantizer.quantize(layer, [&](const std::string& what) {
+      tell(layer, fmt::format("layer {}, {}", layer, what));
+    });
+    release_layer(source, layer);
+    if (!first) continue;
     const Stopwatch watch(quantizer.seconds().write);
-    writer.layer(layer, modules);
+    writer->layer(layer, modules);
     state.seconds = phases();
     state.total_seconds = earlier + seconds_since(start);
-    writer.save();
-    release_layer(source, layer);
+    writer->save();
   }
-  writer.finish();
-  write_configuration(source, options, folder.path());
-  if (calibrated) write_calibration(calibration, folder.path() / "calibration_ids.jsonl");
-  if (progress) progress(layers, layers, "reading the result back");
-  read_back(folder.path(), plan, state.modules);
-  result.modules = state.modules;
-  result.phases = phases();
-  result.seconds = earlier + seconds_since(start);
-  write_report(result, options, folder.path());
-  folder.commit();
+  if (first) {
+    writer->finish();
+    write_configuration(source, options, folder->path());
+    if (calibrated) write_calibration(calibration, folder->path() / "calibration_ids.jsonl");
+    if (progress) progress(layers, layers, "reading the result back");
+    read_back(folder->path(), plan, state.modules);
+    result.modules = state.modules;
+    result.phases = phases();
+    result.seconds = earlier + seconds_since(start);
+    write_report(result, options, folder->path());
+    folder->commit();
+  }
+  // Nobody leaves before the result is there.
+  ranks.from_first({});
   return result;
 }
 

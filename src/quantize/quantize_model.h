@@ -16,7 +16,7 @@ struct QuantizeOptions {
   GptqOptions gptq{};
   std::uint64_t shard_bytes = 4'000'000'000;
   std::uint64_t max_memory = 0;  ///< bytes; 0: no limit
-  bool overwrite = false;  ///< replace OUT if it exists
+  bool overwrite = false;        ///< replace OUT if it exists
 };
 
 struct QuantizeResult {
@@ -50,6 +50,7 @@ using QuantizeProgress = std::function<void(std::int64_t, std::int64_t, const st
 /// copied, quantize_report.json and quant_log.csv. Works in OUT.partial and renames it at the end:
 /// OUT is complete or not there. After each layer the state is on the disk: a later call with the
 /// same settings goes on from there, to the same bytes.
+/// ranks: each calls this with the same arguments; the first writes, all return its result.
 /// calibration: not looked at with Method::rtn.
 /// Errors: invalid_argument (options, OUT exists), bad_data (source), unavailable (disk),
 /// interrupted.
@@ -57,6 +58,6 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
                               const CalibrationSet& calibration,
                               const std::filesystem::path& output, const QuantizeOptions& options,
                               ops::Backend& backend, linalg::Linalg& linalg,
-                              const QuantizeProgress& progress);
+                              comm::Communicator& ranks, const QuantizeProgress& progress);
 
 }  // namespace octet::quantize

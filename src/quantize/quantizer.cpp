@@ -40,38 +40,40 @@ QuantizedMatrix quantize_rtn(std::span<const float> weight, std::int64_t out_fea
   q.scales.resize(weight.size() / static_cast<std::size_t>(group_size));
   const auto shares = rule.shares();
   const std::int64_t groups = q.num_groups();
-  pool.parallel_for((out_features + kStripe - 1) / kStripe, 1,
-                    [&](std::int64_t begin, std::int64_t end, int) {
-    std::vector<float> columns(size(group_size * kStripe)), scales(size(kStripe));
-    for (std::int64_t n0 = begin * kStripe; n0 < std::min(end * kStripe, out_features); n0 += kStripe) {
-      const std::int64_t count = std::min(kStripe, out_features - n0);
-      for (std::int64_t g = 0; g < groups; ++g) {
-        for (std::int64_t i = 0; i < group_size; ++i)
-          for (std::int64_t n = 0; n < kStripe; ++n)
-            columns[size(i * kStripe + n)] =
-                n < count ? weight[size((n0 + n) * in_features + g * group_size + i)] : 0;
-        kernels.search_scales({.group_size = group_size,
-                               .lanes = kStripe,
-                               .ld = kStripe,
-                               .w = columns.data(),
-                               .importance = nullptr,
-                               .u = nullptr,
-                               .ldu = 0,
-                               .share = shares.data(),
-                               .num_shares = static_cast<std::int64_t>(shares.size()),
-                               .reference_quirk = rule.reference_quirk,
-                               .grid = rule.grid,
-                               .format = rule.format(),
-                               .scales = scales.data()});
-        for (std::int64_t n = 0; n < count; ++n) {
-          q.scales[size((n0 + n) * groups + g)] = scales[size(n)];
-          for (std::int64_t i = 0; i < group_size; ++i)
-            q.codes[size((n0 + n) * in_features + g * group_size + i)] = static_cast<std::uint8_t>(
-                nearest_code(columns[size(i * kStripe + n)], scales[size(n)], rule.format()));
+  pool.parallel_for(
+      (out_features + kStripe - 1) / kStripe, 1, [&](std::int64_t begin, std::int64_t end, int) {
+        std::vector<float> columns(size(group_size * kStripe)), scales(size(kStripe));
+        for (std::int64_t n0 = begin * kStripe; n0 < std::min(end * kStripe, out_features);
+             n0 += kStripe) {
+          const std::int64_t count = std::min(kStripe, out_features - n0);
+          for (std::int64_t g = 0; g < groups; ++g) {
+            for (std::int64_t i = 0; i < group_size; ++i)
+              for (std::int64_t n = 0; n < kStripe; ++n)
+                columns[size(i * kStripe + n)] =
+                    n < count ? weight[size((n0 + n) * in_features + g * group_size + i)] : 0;
+            kernels.search_scales({.group_size = group_size,
+                                   .lanes = kStripe,
+                                   .ld = kStripe,
+                                   .w = columns.data(),
+                                   .importance = nullptr,
+                                   .u = nullptr,
+                                   .ldu = 0,
+                                   .share = shares.data(),
+                                   .num_shares = static_cast<std::int64_t>(shares.size()),
+                                   .reference_quirk = rule.reference_quirk,
+                                   .grid = rule.grid,
+                                   .format = rule.format(),
+                                   .scales = scales.data()});
+            for (std::int64_t n = 0; n < count; ++n) {
+              q.scales[size((n0 + n) * groups + g)] = scales[size(n)];
+              for (std::int64_t i = 0; i < group_size; ++i)
+                q.codes[size((n0 + n) * in_features + g * group_size + i)] =
+                    static_cast<std::uint8_t>(nearest_code(columns[size(i * kStripe + n)],
+                                                           scales[size(n)], rule.format()));
+            }
+          }
         }
-      }
-    }
-  });
+      });
   return q;
 }
 

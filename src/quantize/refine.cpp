@@ -42,7 +42,8 @@ std::vector<double> quadratic_forms(const SolverTools& tools, const std::vector<
                       Operand<float>{d.data(), ld, 1}, product.data(), ld);
     for (std::int64_t c = 0; c < count; ++c)
       for (std::int64_t n = 0; n < ld; ++n)
-        sums[size(n)] += static_cast<double>(product[size(c * ld + n)]) * d[size((c0 + c) * ld + n)];
+        sums[size(n)] +=
+            static_cast<double>(product[size(c * ld + n)]) * d[size((c0 + c) * ld + n)];
   }
   return sums;
 }

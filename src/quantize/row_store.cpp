@@ -60,8 +60,7 @@ RowStore::~RowStore() {
 }
 
 void RowStore::read(std::size_t i, std::span<float> to) const {
-  OCTET_CHECK(static_cast<std::int64_t>(to.size()) ==
-                  (offsets_[i + 1] - offsets_[i]) * width_,
+  OCTET_CHECK(static_cast<std::int64_t>(to.size()) == (offsets_[i + 1] - offsets_[i]) * width_,
               "row {}", i);
   if (file_ < 0) {
     std::copy_n(memory_.data() + offsets_[i] * width_, to.size(), to.data());
@@ -80,8 +79,7 @@ void RowStore::read(std::size_t i, std::span<float> to) const {
 }
 
 void RowStore::write(std::size_t i, std::span<const float> from) {
-  OCTET_CHECK(static_cast<std::int64_t>(from.size()) ==
-                  (offsets_[i + 1] - offsets_[i]) * width_,
+  OCTET_CHECK(static_cast<std::int64_t>(from.size()) == (offsets_[i + 1] - offsets_[i]) * width_,
               "row {}", i);
   if (file_ < 0) {
     std::copy_n(from.data(), from.size(), memory_.data() + offsets_[i] * width_);

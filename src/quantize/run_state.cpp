@@ -68,7 +68,9 @@ std::optional<RunState> load_state(const std::filesystem::path& folder) {
   try {
     const json::value v = parse_json(read_file(folder / kName), kName);
     const json::object& o = v.as_object();
-    const auto seconds = [&](const char* key) { return o.at("seconds").at(key).to_number<double>(); };
+    const auto seconds = [&](const char* key) {
+      return o.at("seconds").at(key).to_number<double>();
+    };
     RunState state{.settings = std::string(o.at("settings").as_string()),
                    .layers_done = o.at("layers_done").to_number<std::int64_t>(),
                    .tensors_written = o.at("tensors_written").to_number<std::size_t>(),

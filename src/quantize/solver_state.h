@@ -10,13 +10,13 @@ namespace octet::quantize {
 struct PreparedInputs {
   std::int64_t k = 0, num_rows = 0;
   std::vector<std::int64_t> order;
-  std::vector<char> dead;        ///< [k] inputs that are always zero
-  std::vector<float> hessian;    ///< [k, k] undamped, symmetric
-  std::vector<float> diag;       ///< [k] of it
-  std::vector<double> u;         ///< [k, k] upper: U^T U = (H + damping)^-1
-  std::vector<float> shift;      ///< [k, k] or empty
-  std::vector<float> p;          ///< [k, k] GPTAQ's correction, or empty
-  std::vector<float> held_out;   ///< [k, k] or empty
+  std::vector<char> dead;       ///< [k] inputs that are always zero
+  std::vector<float> hessian;   ///< [k, k] undamped, symmetric
+  std::vector<float> diag;      ///< [k] of it
+  std::vector<double> u;        ///< [k, k] upper: U^T U = (H + damping)^-1
+  std::vector<float> shift;     ///< [k, k] or empty
+  std::vector<float> p;         ///< [k, k] GPTAQ's correction, or empty
+  std::vector<float> held_out;  ///< [k, k] or empty
   double damp_percent = 0, smallest_pivot = 0;
   std::int64_t dead_columns = 0;
 };

@@ -64,8 +64,9 @@ std::string unpack_zstd(const std::string& bytes, std::size_t max_bytes, const s
     left = ZSTD_decompressStream(stream.get(), &out, &in);
     text.resize(begin + out.pos);
     if (ZSTD_isError(left))
-      fail(ErrorCode::bad_data, "{}: the zstd data are damaged at byte {} ({}); fetch the file again",
-           where, in.pos, ZSTD_getErrorName(left));
+      fail(ErrorCode::bad_data,
+           "{}: the zstd data are damaged at byte {} ({}); fetch the file again", where, in.pos,
+           ZSTD_getErrorName(left));
     if (left != 0 && in.pos == in.size && in.pos == before && out.pos == 0)
       fail(ErrorCode::bad_data, "{}: the zstd data are cut at byte {}; fetch the file again", where,
            in.pos);

@@ -129,8 +129,20 @@ std::map<std::string, std::string> lasting_files(const fs::path& folder) {
 
 // A second or two of work.
 std::vector<std::string> quantize_to(const fs::path& out) {
-  return {"quantize", kTiny, out, "--samples", "20", "--min-tokens", "16", "--max-tokens", "64",
-          "--shard-size", "3M", "--json", "--calibration", shipped_data("calibration.jsonl")};
+  return {"quantize",
+          kTiny,
+          out,
+          "--samples",
+          "20",
+          "--min-tokens",
+          "16",
+          "--max-tokens",
+          "64",
+          "--shard-size",
+          "3M",
+          "--json",
+          "--calibration",
+          shipped_data("calibration.jsonl")};
 }
 
 // Signals at many moments, one run after the other over the same folder: none may leave OUT, and
@@ -149,8 +161,7 @@ TEST(Cli, InterruptedQuantizeGoesOnToTheSameBytes) {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       // Later and later, so that every part of the work is met and the end is reached.
       const int latest = 100 + attempt * 60;
-      std::this_thread::sleep_for(
-          std::chrono::milliseconds(rng() % static_cast<unsigned>(latest)));
+      std::this_thread::sleep_for(std::chrono::milliseconds(rng() % static_cast<unsigned>(latest)));
       ::kill(process, signal);
     });
     if (run.status == 0) break;

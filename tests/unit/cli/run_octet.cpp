@@ -14,10 +14,15 @@ namespace octet::test {
 
 Finished run_octet(const std::vector<std::string>& arguments,
                    const std::function<void(int)>& while_running, std::size_t largest_file) {
-  const ScratchFolder folder;
-  const std::string out = folder.path() / "out", err = folder.path() / "err";
   std::vector<std::string> words{OCTET_PROGRAM};
   words.insert(words.end(), arguments.begin(), arguments.end());
+  return run_program(std::move(words), while_running, largest_file);
+}
+
+Finished run_program(std::vector<std::string> words, const std::function<void(int)>& while_running,
+                     std::size_t largest_file) {
+  const ScratchFolder folder;
+  const std::string out = folder.path() / "out", err = folder.path() / "err";
   std::vector<char*> argv;
   for (std::string& w : words) argv.push_back(w.data());
   argv.push_back(nullptr);

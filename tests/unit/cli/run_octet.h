@@ -19,4 +19,9 @@ Finished run_octet(const std::vector<std::string>& arguments,
                    const std::function<void(int)>& while_running = nullptr,
                    std::size_t largest_file = 0);
 
+/// The same for any program: words[0] is its path.
+Finished run_program(std::vector<std::string> words,
+                     const std::function<void(int)>& while_running = nullptr,
+                     std::size_t largest_file = 0);
+
 }  // namespace octet::test

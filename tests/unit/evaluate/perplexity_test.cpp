@@ -49,10 +49,13 @@ TEST(Perplexity, EqualsTheReferenceImplementation) {
   for (const double nll : first) sum += nll;
   const std::vector<std::int32_t> head(ids.begin(),
                                        ids.begin() + static_cast<std::ptrdiff_t>(first.size()) + 1);
-  EXPECT_NEAR(perplexity(model, nullptr, head, {.context = 256, .stride = 64}, pool).nll, sum,
-              1e-4 * sum);
+  EXPECT_NEAR(perplexity(model, nullptr, head, {.context = 256, .stride = 64}, pool,
+                         *comm::make_communicator())
+                  .nll,
+              sum, 1e-4 * sum);
   // All of it.
-  const auto whole = perplexity(model, nullptr, ids, {.context = 256, .stride = 64}, pool);
+  const auto whole = perplexity(model, nullptr, ids, {.context = 256, .stride = 64}, pool,
+                                *comm::make_communicator());
   EXPECT_EQ(whole.windows, expected.at("windows").to_number<std::int64_t>());
   EXPECT_EQ(whole.scored, expected.at("scored").to_number<std::int64_t>());
   EXPECT_NEAR(whole.perplexity / expected.at("ppl").to_number<double>(), 1, 1e-6);
@@ -62,8 +65,8 @@ TEST(Perplexity, EqualsTheReferenceImplementation) {
   const PerplexityOptions some{.context = 256, .stride = 64, .max_windows = 9};
   PerplexityOptions small = some;
   small.step_rows = 100;
-  const auto a = perplexity(model, nullptr, ids, some, pool),
-             b = perplexity(model, &twin, ids, small, pool);
+  const auto a = perplexity(model, nullptr, ids, some, pool, *comm::make_communicator()),
+             b = perplexity(model, &twin, ids, small, pool, *comm::make_communicator());
   EXPECT_EQ(a.nll, b.nll);
   EXPECT_EQ(b.base->kl_max, 0);
   EXPECT_EQ(b.base->same_top, 1);

@@ -54,7 +54,10 @@ class Calibration : public testing::Test {
     return text;
   }
   CalibrationSet load(CalibrationOptions o) {
-    if (!o.render) o.render = [](const json::value&) { return std::string("a user asks what a model answers with twelve words or more of text"); };
+    if (!o.render)
+      o.render = [](const json::value&) {
+        return std::string("a user asks what a model answers with twelve words or more of text");
+      };
     return load_calibration(o, tokenizer, 4096);
   }
   std::string message(CalibrationOptions o, ErrorCode code) {
@@ -124,8 +127,8 @@ TEST_F(Calibration, ShortTextsAreJoined) {
 TEST_F(Calibration, WeightsShareTheRows) {
   const auto a = put("a.jsonl", rows_of(std::vector<std::int64_t>(500, 2500)));
   const auto b = put("b:2.jsonl", rows_of(std::vector<std::int64_t>(500, 2500)));
-  const auto set = load({.sources = {parse_source(a.string() + ":3"), parse_source(b.string())},
-                         .samples = 40});
+  const auto set =
+      load({.sources = {parse_source(a.string() + ":3"), parse_source(b.string())}, .samples = 40});
   ASSERT_EQ(set.parts.size(), 2u);
   EXPECT_EQ(set.parts[0].rows, 30);
   EXPECT_EQ(set.parts[1].rows, 10);
@@ -166,7 +169,8 @@ TEST_F(Calibration, BadFilesSayWhere) {
   has(message(of("a.jsonl", "\n[1]\n"), ErrorCode::bad_data), "line 2: expected a JSON object");
   has(message(of("a.jsonl", "{\"txt\": 1}"), ErrorCode::bad_data), "no `text`");
   has(message(of("a.jsonl", "{\"text\": 1}"), ErrorCode::bad_data), "expected a string");
-  has(message(of("a.jsonl", "{\"input_ids\": [1, 4096]}"), ErrorCode::bad_data), "4096 is no token");
+  has(message(of("a.jsonl", "{\"input_ids\": [1, 4096]}"), ErrorCode::bad_data),
+      "4096 is no token");
   has(message(of("a.jsonl", "{\"input_ids\": 3}"), ErrorCode::bad_data), "expected a list");
   has(message(of("empty.txt", ""), ErrorCode::invalid_argument), "empty.txt");
   has(message(of("few.txt", "Hi."), ErrorCode::invalid_argument), "no row");

@@ -89,8 +89,7 @@ TEST(Quantizer, WorkedExampleOfEveryWidth) {
     // 32 equal outputs, since packing wants whole words of zeros.
     std::vector<float> weight;
     for (int n = 0; n < 32; ++n) weight.insert(weight.end(), w.begin(), w.end());
-    const auto q =
-        Machine().rtn(weight, 32, 32, 32, plain_rule(row.bits));
+    const auto q = Machine().rtn(weight, 32, 32, 32, plain_rule(row.bits));
     EXPECT_NEAR(q.scales[0], row.scale, 1e-9);
     EXPECT_EQ(float_to_f16(q.scales[0]), row.half);
     for (std::size_t i = 0; i < row.first.size(); ++i) EXPECT_EQ(q.codes[i], row.first[i]) << i;
@@ -136,7 +135,8 @@ TEST(Quantizer, SearchesTheScaleOfLeastError) {
           const float largest = machine.scale(w, plain_rule(bits));
           double least = error(found);
           for (const float share : rule.shares())
-            if (on_grid(share * largest) > 0) least = std::min(least, error(on_grid(share * largest)));
+            if (on_grid(share * largest) > 0)
+              least = std::min(least, error(on_grid(share * largest)));
           EXPECT_LE(error(found), least * 1.01) << isa << " " << bits << " bits";
         }
   }
@@ -301,14 +301,14 @@ TEST(Gptq, GoldenCases) {
     const auto x = golden.floats(name + ".X");
     auto y = number("alpha") != 0 ? golden.floats(name + ".Xfp") : std::vector<float>();
     sums.add(x, y, machine.linalg);
-    GptqOptions options = plain_options(o.at("bits").to_number<std::int64_t>(),
-                                        o.at("g").to_number<std::int64_t>(),
-                                        order == "natural" ? ColumnOrder::natural
-                                        : order == "gar"   ? ColumnOrder::group_aware
-                                                           : ColumnOrder::descending,
-                                        groups == "stale"   ? ScaleSource::stale
-                                        : groups == "fresh" ? ScaleSource::fresh
-                                                            : ScaleSource::original);
+    GptqOptions options =
+        plain_options(o.at("bits").to_number<std::int64_t>(), o.at("g").to_number<std::int64_t>(),
+                      order == "natural" ? ColumnOrder::natural
+                      : order == "gar"   ? ColumnOrder::group_aware
+                                         : ColumnOrder::descending,
+                      groups == "stale"   ? ScaleSource::stale
+                      : groups == "fresh" ? ScaleSource::fresh
+                                          : ScaleSource::original);
     options.damp_percent = number("damp");
     options.block = o.at("block").to_number<std::int64_t>();
     options.scale_rule.reference_quirk = true;

@@ -154,7 +154,8 @@ TEST_P(LoaderRules, HoldForWhatIsWrittenAndFailForDamage) {
   QuantizeOptions options{.method = Method::rtn};
   options.gptq.scale_rule = {.bits = bits, .search = ScaleSearch::none};
   options.gptq.group_size = group;
-  quantize_model(source, {}, scratch.path() / "out", options, *backend, linalg, nullptr);
+  quantize_model(source, {}, scratch.path() / "out", options, *backend, linalg,
+                 *comm::make_communicator(), nullptr);
   const Folder good = read(scratch.path() / "out");
   EXPECT_EQ(problems_of(good), Problems{});
   EXPECT_EQ(read_json(scratch.path() / "out" / "quantize_config.json"),
@@ -171,9 +172,9 @@ TEST_P(LoaderRules, HoldForWhatIsWrittenAndFailForDamage) {
     Folder bad = good;
     change(bad);
     const auto problems = problems_of(bad);
-    EXPECT_TRUE(std::ranges::any_of(problems, [&](const std::string& p) {
-      return p.find(expected) != p.npos;
-    })) << expected << ": " << fmt::format("{}", fmt::join(problems, "; "));
+    EXPECT_TRUE(std::ranges::any_of(
+        problems, [&](const std::string& p) { return p.find(expected) != p.npos; }))
+        << expected << ": " << fmt::format("{}", fmt::join(problems, "; "));
   };
   broken("missing", [&](Folder& f) { f.tensors.erase(layer + "self_attn.q_proj.g_idx"); });
   broken("shape", [&](Folder& f) { f.tensors[layer + "mlp.up_proj.scales"].shape[0] += 1; });
@@ -182,9 +183,8 @@ TEST_P(LoaderRules, HoldForWhatIsWrittenAndFailForDamage) {
       f.tensors.erase(layer + "self_attn.v_proj." + part);
     f.tensors[layer + "self_attn.v_proj.weight"] = {DType::bf16, {256, 256}};
   });
-  broken("16 bit, but no rule", [&](Folder& f) {
-    f.quantization["dynamic"].as_object().erase("-:.*mtp.*");
-  });
+  broken("16 bit, but no rule",
+         [&](Folder& f) { f.quantization["dynamic"].as_object().erase("-:.*mtp.*"); });
   broken("16 bit, but no rule", [&](Folder& f) {
     auto& dynamic = f.quantization["dynamic"].as_object();
     dynamic.erase("-:.*mtp.*");

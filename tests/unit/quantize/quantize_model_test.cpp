@@ -24,7 +24,7 @@ class QuantizeModel : public testing::Test {
  protected:
   QuantizeResult run(const fs::path& output, const QuantizeOptions& options,
                      const QuantizeProgress& progress = nullptr) {
-    return quantize_model(source, calibration, output, options, *backend, linalg, progress);
+    return quantize_model(source, calibration, output, options, *backend, linalg, *ranks, progress);
   }
 
   static QuantizeOptions gptq() { return {}; }
@@ -61,6 +61,7 @@ class QuantizeModel : public testing::Test {
 
   ThreadPool pool{2};
   linalg::Linalg linalg{pool};
+  std::unique_ptr<comm::Communicator> ranks = comm::make_communicator();
   std::unique_ptr<ops::Backend> backend = ops::make_backend({}, pool);
   checkpoint::Checkpoint source = checkpoint::Checkpoint::open(test::tiny_model());
   tokenizer::Tokenizer tokenizer = tokenizer::Tokenizer::load(test::tiny_model());
@@ -146,7 +147,7 @@ TEST_F(QuantizeModel, SameBytesForAnyNumberOfThreadsAndShards) {
   options.max_memory = needs().peak_bytes - 1;
   EXPECT_TRUE(needs().arena.spill);
   quantize_model(source, calibration, folder.path() / "shards", options, *other, other_linalg,
-                 nullptr);
+                 *ranks, nullptr);
   const auto a = checkpoint::Checkpoint::open(out);
   const auto b = checkpoint::Checkpoint::open(folder.path() / "shards");
   EXPECT_TRUE(fs::exists(folder.path() / "shards" / "model.safetensors.index.json"));
