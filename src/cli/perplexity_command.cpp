@@ -3,6 +3,7 @@
 
 #include "cli/common.h"
 #include "evaluate/perplexity.h"
+#include "quantize/model_card.h"
 #include "runtime/base/progress.h"
 #include "runtime/base/text_file.h"
 
@@ -14,7 +15,7 @@ struct Options {
   std::string model, base, text, rows;
   evaluate::PerplexityOptions perplexity;
   ComputeOptions compute;
-  bool as_json = false;
+  bool as_json = false, write_card = false;
 };
 
 // Rows of a jsonl file with `text`, joined by blank lines.
@@ -69,7 +70,23 @@ void print(const Options& o, const evaluate::PerplexityResult& r) {
              static_cast<double>(r.forwarded) / r.seconds);
 }
 
+void write_card(const Options& o, const std::filesystem::path& folder,
+                const evaluate::PerplexityResult& r) {
+  const std::filesystem::path text(o.text.empty() ? o.rows : o.text);
+  quantize::write_card_row(
+      folder, {.text = text.filename().string(),
+               .protocol = fmt::format("{} / {}", o.perplexity.context, o.perplexity.stride),
+               .base = fmt::format("{:.5f}", r.base->perplexity),
+               .perplexity = fmt::format("{:.5f}", r.perplexity),
+               .difference = fmt::format("{:+.3f} % ± {:.3f} %", r.base->delta_percent,
+                                         r.base->delta_stderr),
+               .divergence = fmt::format("{:.3e} ± {:.1e}", r.base->kl_mean, r.base->kl_stderr),
+               .same_top = fmt::format("{:.2f} %", 100 * r.base->same_top)});
+}
+
 void run(const Options& o) {
+  if (o.write_card && o.base.empty())
+    fail(ErrorCode::invalid_argument, "--write-card compares two checkpoints; name one by --base");
   if (o.text.empty() == o.rows.empty())
     fail(ErrorCode::invalid_argument, "give the text by --text FILE or --rows FILE");
   Machine machine(o.compute, true);
@@ -96,6 +113,7 @@ void run(const Options& o) {
                            });
   bar.reset();
   if (!first) return;
+  if (o.write_card) write_card(o, loaded.checkpoint.folder(), result);
   if (o.as_json)
     fmt::print("{}\n", to_json(to_object(o, result)));
   else
@@ -116,6 +134,8 @@ Command add_perplexity(CLI::App& app) {
   c->add_option("--stride", o->perplexity.stride, "tokens between windows")->capture_default_str();
   c->add_option("--max-windows", o->perplexity.max_windows, "stop after so many; 0: all")
       ->capture_default_str();
+  c->add_flag("--write-card", o->write_card,
+              "with --base: put the figures into MODEL/README.md, the model's card");
   c->add_flag("--json", o->as_json, "print one JSON object");
   o->compute.add_to(*c, false);
   return [o] { run(*o); };

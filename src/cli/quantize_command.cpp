@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
@@ -209,6 +211,19 @@ void run(Options& o) {
                quantize::describe(planned.plan, planned.output_bytes, estimate));
   if (o.dry_run) return;
   Progress bar("quantize", source.config().text.num_hidden_layers, "layers", !first);
+  // On a terminal the modules scroll by above the bar.
+  if (first && !o.as_json && ::isatty(2)) {
+    fmt::print(stderr, "{:<44}{:>12}{:>12}{:>8}{:>9}{:>8}\n", "module", "rel. error", "loss", "damp",
+               "clipped", "s");
+    o.quantize.on_layer = [](std::span<const quantize::ModuleLine> modules) {
+      for (const auto& m : modules) {
+        const auto name = m.name.substr(m.name.find("layers.") + 7);
+        fmt::print(stderr, "\r\033[K{:<44}{:>12.3e}{:>12.3e}{:>8.2f}{:>9}{:>8.1f}\n", name,
+                   m.report.relative_error, m.report.loss, m.report.damp_percent, m.report.clipped,
+                   m.seconds);
+      }
+    };
+  }
   const auto result = quantize::quantize_model(
       source, calibration, o.output, o.quantize, *machine.backend, linalg, *machine.ranks,
       [&](std::int64_t done, std::int64_t, const std::string& what) { bar.update(done, what); });

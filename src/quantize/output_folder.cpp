@@ -11,6 +11,7 @@
 #include <cstring>
 #include <vector>
 
+#include "quantize/model_card.h"
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/output_file.h"
@@ -265,7 +266,7 @@ void write_configuration(const checkpoint::Checkpoint& source, const QuantizeOpt
   }
 }
 
-void write_report(const QuantizeResult& result, const QuantizeOptions& options,
+void write_report(const checkpoint::Checkpoint& source, const QuantizeResult& result, const QuantizeOptions& options,
                   const fs::path& folder) {
   json::array modules;
   std::string csv = "layer,module,loss,samples,damp,time\n";
@@ -306,6 +307,11 @@ void write_report(const QuantizeResult& result, const QuantizeOptions& options,
       {"bytes", {{"source", result.source_bytes}, {"output", result.output_bytes}}},
       {"seconds", result.seconds},
       {"modules", std::move(modules)}};
+  const fs::path source_card = source.folder() / "README.md";
+  const std::string name = fs::weakly_canonical(source.folder()).filename().string();
+  write_file(folder / "README.md",
+             model_card(checkpoint::Checkpoint::open(folder), name, report,
+                        fs::exists(source_card) ? read_file(source_card) : ""));
   write_file(folder / "quantize_report.json", to_json(report, 2) + "\n");
   write_file(folder / "quant_log.csv", csv);
 }

@@ -47,8 +47,8 @@ std::string run_settings(const checkpoint::Checkpoint& source, const QuantizeOpt
 void write_configuration(const checkpoint::Checkpoint& source, const QuantizeOptions& options,
                          const std::filesystem::path& folder);
 
-/// quantize_report.json and quant_log.csv.
-void write_report(const QuantizeResult& result, const QuantizeOptions& options,
+/// quantize_report.json, quant_log.csv and README.md.
+void write_report(const checkpoint::Checkpoint& source, const QuantizeResult& result, const QuantizeOptions& options,
                   const std::filesystem::path& folder);
 
 }  // namespace octet::quantize

@@ -353,6 +353,7 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
     state.seconds = phases();
     state.total_seconds = earlier + seconds_since(start);
     writer->save();
+    if (options.on_layer) options.on_layer(std::span(state.modules).last(modules.size()));
   }
   if (first) {
     writer->finish();
@@ -363,7 +364,7 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
     result.modules = state.modules;
     result.phases = phases();
     result.seconds = earlier + seconds_since(start);
-    write_report(result, options, folder->path());
+    write_report(source, result, options, folder->path());
     folder->commit();
   }
   // Nobody leaves before the result is there.

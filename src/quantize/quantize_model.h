@@ -16,6 +16,8 @@ struct QuantizeOptions {
   GptqOptions gptq{};
   std::uint64_t shard_bytes = 4'000'000'000;
   std::uint64_t max_memory = 0;  ///< bytes; 0: no limit
+  /// Told of each layer's modules when they are done, for a table that grows.
+  std::function<void(std::span<const ModuleLine>)> on_layer;
   bool overwrite = false;        ///< replace OUT if it exists
 };
 
