@@ -78,8 +78,8 @@ void write_card(const Options& o, const std::filesystem::path& folder,
                .protocol = fmt::format("{} / {}", o.perplexity.context, o.perplexity.stride),
                .base = fmt::format("{:.5f}", r.base->perplexity),
                .perplexity = fmt::format("{:.5f}", r.perplexity),
-               .difference = fmt::format("{:+.3f} % ± {:.3f} %", r.base->delta_percent,
-                                         r.base->delta_stderr),
+               .difference =
+                   fmt::format("{:+.3f} % ± {:.3f} %", r.base->delta_percent, r.base->delta_stderr),
                .divergence = fmt::format("{:.3e} ± {:.1e}", r.base->kl_mean, r.base->kl_stderr),
                .same_top = fmt::format("{:.2f} %", 100 * r.base->same_top)});
 }

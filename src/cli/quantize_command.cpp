@@ -7,6 +7,7 @@
 #include "checkpoint/locate.h"
 #include "cli/common.h"
 #include "cli/quantize_options.h"
+#include "generate/self_text.h"
 #include "quantize/quantize_model.h"
 #include "runtime/base/progress.h"
 #include "runtime/base/system.h"
@@ -22,7 +23,7 @@ struct Options {
   quantize::CalibrationOptions calibration_options;
   ComputeOptions compute;
   bool as_json = false, dry_run = false, resume = true;
-  std::string serve_dtype = "float32", foem, refine;
+  std::string serve_dtype = "float32", foem, refine, mtp_from;
   double mse = -1, damp = 0;
 };
 
@@ -93,6 +94,35 @@ json::object to_object(const quantize::QuantizeResult& r) {
         {"tokens", r.calibration_tokens},
         {"sha256", r.calibration_sha256}}},
       {"relative_error", {{"mean", sum / static_cast<double>(r.modules.size())}, {"max", worst}}}};
+}
+
+// `--calibration self[:TOKENS]`: rows that the model writes, half of them documents, half chats.
+void add_self_text(Options& o, const checkpoint::Checkpoint& source,
+                   const tokenizer::Tokenizer& tokenizer, Machine& machine,
+                   const std::string& text) {
+  quantize::CalibrationOptions& c = o.calibration_options;
+  generate::SelfTextOptions self{.min_tokens = c.min_tokens,
+                                 .max_tokens = c.max_tokens,
+                                 .seed = c.seed,
+                                 .num_tokens = tokenizer.size()};
+  if (text.size() > 5) {
+    char* end = nullptr;
+    self.tokens = std::strtoll(text.c_str() + 5, &end, 10);
+    if (*end != '\0' || self.tokens < 1)
+      fail(ErrorCode::invalid_argument, "--calibration {}: expected self or self:TOKENS", text);
+  }
+  const auto separator = tokenizer.find("<|endoftext|>");
+  self.beginnings = {{separator.value_or(tokenizer.encode("\n").front())}};
+  if (tokenizer.find("<|im_start|>"))
+    self.beginnings.push_back(tokenizer.encode("<|im_start|>user\n"));
+  require_memory(source, {.num_sequences = self.batch, .num_tokens = self.batch * self.max_tokens},
+                 o.compute.memory_limit());
+  // Every rank writes all of it: the rows are the same everywhere.
+  model::TextModel model(*machine.backend, source);
+  Progress bar("writing calibration text", self.tokens, "tokens", machine.ranks->rank() != 0);
+  c.more_rows =
+      generate::write_self_text(model, self, [&](std::int64_t done) { bar.update(done); });
+  bar.finish();
 }
 
 // What the user should know about the text before hours of work.
@@ -181,7 +211,10 @@ void run(Options& o) {
   const bool shipped = o.calibration.empty();
   if (shipped) o.calibration.push_back(shipped_file("data/calibration.jsonl").string());
   for (const std::string& text : o.calibration)
-    o.calibration_options.sources.push_back(quantize::parse_source(text));
+    if (text == "self" || text.starts_with("self:"))
+      add_self_text(o, source, tokenizer, machine, text);
+    else
+      o.calibration_options.sources.push_back(quantize::parse_source(text));
   // Texts are separated as they were in training: by the token that ends a document.
   o.calibration_options.separator = tokenizer.find("<|endoftext|>").value_or(-1);
   std::shared_ptr<chat_template::ChatTemplate> chat;
@@ -194,6 +227,7 @@ void run(Options& o) {
     };
   linalg::Linalg linalg(machine.pool, o.compute.isa);
   o.quantize.max_memory = o.compute.memory_limit();
+  if (!o.mtp_from.empty()) o.quantize.mtp_from = checkpoint::locate_model(o.mtp_from);
   const auto calibration = o.quantize.method == quantize::Method::gptq
                                ? quantize::load_calibration(o.calibration_options, tokenizer,
                                                             source.config().text.vocab_size)
@@ -213,8 +247,8 @@ void run(Options& o) {
   Progress bar("quantize", source.config().text.num_hidden_layers, "layers", !first);
   // On a terminal the modules scroll by above the bar.
   if (first && !o.as_json && ::isatty(2)) {
-    fmt::print(stderr, "{:<44}{:>12}{:>12}{:>8}{:>9}{:>8}\n", "module", "rel. error", "loss", "damp",
-               "clipped", "s");
+    fmt::print(stderr, "{:<44}{:>12}{:>12}{:>8}{:>9}{:>8}\n", "module", "rel. error", "loss",
+               "damp", "clipped", "s");
     o.quantize.on_layer = [](std::span<const quantize::ModuleLine> modules) {
       for (const auto& m : modules) {
         const auto name = m.name.substr(m.name.find("layers.") + 7);
@@ -285,7 +319,8 @@ Command add_quantize(CLI::App& app) {
                 "share of the mean diagonal added to the Hessian; default: the preset's");
   c->add_option("--calibration", o->calibration,
                 "FILE[:WEIGHT], repeatable: jsonl (text, messages, instruction and output, "
-                "input_ids) or plain text, also .gz and .zst; default: a generated mix");
+                "input_ids) or plain text, also .gz and .zst; self[:TOKENS]: rows that the model "
+                "writes itself; default: a generated mix");
   c->add_option("--samples", o->calibration_options.samples, "calibration rows at most")
       ->capture_default_str();
   c->add_option("--min-tokens", o->calibration_options.min_tokens,
@@ -306,6 +341,8 @@ Command add_quantize(CLI::App& app) {
   c->add_option("--refine", o->refine,
                 "ROUNDS[,SWEEPS] of coordinate descent after the columns; default 3,2 (best), 0 "
                 "(reference)");
+  c->add_option("--mtp-from", o->mtp_from,
+                "checkpoint to take the mtp.* tensors from, if MODEL has none");
   c->add_flag("--dry-run", o->dry_run, "print the plan (memory, time, sizes) and stop");
   c->add_flag("--overwrite", o->quantize.overwrite,
               "replace OUT if it holds a model; start an unfinished run again");

@@ -67,11 +67,12 @@ std::string model_card(const checkpoint::Checkpoint& result, const std::string& 
       "{} quantized to {} bits (symmetric, group size {}) by octet. All tensors that are not "
       "quantized are those of the original, byte for byte.\n\n",
       source_name, bits, group);
-  card += "## Components and precision\n\n| component | precision | tensors | size |\n| --- | --- | --- "
-          "| --- |\n";
+  card +=
+      "## Components and precision\n\n| component | precision | tensors | size |\n| --- | --- | "
+      "--- "
+      "| --- |\n";
   card += fmt::format("| linear layers of the text model | {} bit, group {} | {} modules | {} |\n",
-                      bits, group, inventory.quantized_modules,
-                      size_of(inventory.quantized_bytes));
+                      bits, group, inventory.quantized_modules, size_of(inventory.quantized_bytes));
   card += fmt::format("| embeddings and head | as in the original | | {} |\n",
                       size_of(inventory.embedding_bytes));
   if (inventory.vision_tensors > 0)
@@ -80,8 +81,9 @@ std::string model_card(const checkpoint::Checkpoint& result, const std::string& 
   if (inventory.mtp_tensors > 0)
     card += fmt::format("| multi-token prediction | as in the original | {} | {} |\n",
                         inventory.mtp_tensors, size_of(inventory.mtp_bytes));
-  card += fmt::format("| norms, convolutions, in_proj_a, in_proj_b | as in the original | | {} |\n\n",
-                      size_of(inventory.other_bytes));
+  card +=
+      fmt::format("| norms, convolutions, in_proj_a, in_proj_b | as in the original | | {} |\n\n",
+                  size_of(inventory.other_bytes));
   card += "## Configuration\n\n| setting | value |\n| --- | --- |\n";
   for (const auto& item : config)
     if (item.value().is_primitive())
@@ -92,24 +94,27 @@ std::string model_card(const checkpoint::Checkpoint& result, const std::string& 
         card += fmt::format("| {} | {} |\n", std::string(item.key()), cell(text_of(item.value())));
   const json::object& calibration = report.at("calibration").as_object();
   if (calibration.at("rows").to_number<std::int64_t>() > 0) {
-    card += fmt::format("\n## Calibration\n\n{} rows, {} tokens, seed {}, SHA-256 of the token ids "
-                        "`{}` (calibration_ids.jsonl).\n\n| source | weight | rows | tokens |\n"
-                        "| --- | --- | --- | --- |\n",
-                        text_of(calibration.at("rows")), text_of(calibration.at("tokens")),
-                        text_of(calibration.at("seed")), text_of(calibration.at("sha256")));
+    card += fmt::format(
+        "\n## Calibration\n\n{} rows, {} tokens, seed {}, SHA-256 of the token ids "
+        "`{}` (calibration_ids.jsonl).\n\n| source | weight | rows | tokens |\n"
+        "| --- | --- | --- | --- |\n",
+        text_of(calibration.at("rows")), text_of(calibration.at("tokens")),
+        text_of(calibration.at("seed")), text_of(calibration.at("sha256")));
     for (const json::value& s : calibration.at("sources").as_array())
       card += fmt::format("| {} | {} | {} | {} |\n", cell(text_of(s.at("name"))),
                           text_of(s.at("weight")), text_of(s.at("rows")), text_of(s.at("tokens")));
   }
   const json::object& bytes = report.at("bytes").as_object();
-  card += fmt::format("\n## Size\n\n| | tensors |\n| --- | --- |\n| original | {} |\n| this model | {} "
-                      "|\n",
-                      size_of(bytes.at("source").to_number<std::uint64_t>()),
-                      size_of(bytes.at("output").to_number<std::uint64_t>()));
-  card += "\n## Perplexity\n\nSliding window, every token scored once; differences with their "
-          "standard error. Measured by `octet perplexity MODEL --base ORIGINAL --text FILE "
-          "--write-card`.\n\n" +
-          table_with("");
+  card += fmt::format(
+      "\n## Size\n\n| | tensors |\n| --- | --- |\n| original | {} |\n| this model | {} "
+      "|\n",
+      size_of(bytes.at("source").to_number<std::uint64_t>()),
+      size_of(bytes.at("output").to_number<std::uint64_t>()));
+  card +=
+      "\n## Perplexity\n\nSliding window, every token scored once; differences with their "
+      "standard error. Measured by `octet perplexity MODEL --base ORIGINAL --text FILE "
+      "--write-card`.\n\n" +
+      table_with("");
   card += "\n## Use\n\n```\noctet chat FOLDER \"Hello\"\nvllm serve FOLDER --dtype half\n```\n";
   return card;
 }
@@ -117,7 +122,9 @@ std::string model_card(const checkpoint::Checkpoint& result, const std::string& 
 std::string with_row(const std::string& card, const CardRow& row) {
   const auto begin = card.find(kBegin), end = card.find(kEnd);
   if (begin == card.npos || end == card.npos || end < begin) {
-    const std::string gap = card.empty() || card.ends_with("\n\n") ? "" : card.ends_with("\n") ? "\n" : "\n\n";
+    const std::string gap = card.empty() || card.ends_with("\n\n") ? ""
+                            : card.ends_with("\n")                 ? "\n"
+                                                                   : "\n\n";
     return card + gap + "## Perplexity\n\n" + table_with(line_of(row));
   }
   // Rows are the lines between the head's and the end.

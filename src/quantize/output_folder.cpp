@@ -241,6 +241,7 @@ std::string run_settings(const checkpoint::Checkpoint& source, const QuantizeOpt
                               {"files", std::move(files)},
                               {"quantization_config", quantization_config(options)},
                               {"shard_bytes", options.shard_bytes},
+                              {"mtp_from", options.mtp_from.string()},
                               {"calibration_sha256", calibration_sha256},
                               {"machine", machine}});
 }
@@ -250,6 +251,11 @@ void write_configuration(const checkpoint::Checkpoint& source, const QuantizeOpt
   const json::object quantization = quantization_config(options);
   json::object config = multimodal_config(source.config());
   config["quantization_config"] = quantization;
+  if (!options.mtp_from.empty()) {
+    // Readers look here for how many MTP layers there are.
+    const auto other = checkpoint::read_config(options.mtp_from);
+    config["text_config"].as_object()["mtp_num_hidden_layers"] = other.text.mtp_num_hidden_layers;
+  }
   write_file(folder / "config.json", to_json(config, 2) + "\n");
   write_file(folder / "quantize_config.json", to_json(quantization, 2) + "\n");
   for (const auto& entry : fs::directory_iterator(source.folder())) {
@@ -266,8 +272,8 @@ void write_configuration(const checkpoint::Checkpoint& source, const QuantizeOpt
   }
 }
 
-void write_report(const checkpoint::Checkpoint& source, const QuantizeResult& result, const QuantizeOptions& options,
-                  const fs::path& folder) {
+void write_report(const checkpoint::Checkpoint& source, const QuantizeResult& result,
+                  const QuantizeOptions& options, const fs::path& folder) {
   json::array modules;
   std::string csv = "layer,module,loss,samples,damp,time\n";
   for (const ModuleLine& m : result.modules) {

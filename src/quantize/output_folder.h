@@ -48,7 +48,7 @@ void write_configuration(const checkpoint::Checkpoint& source, const QuantizeOpt
                          const std::filesystem::path& folder);
 
 /// quantize_report.json, quant_log.csv and README.md.
-void write_report(const checkpoint::Checkpoint& source, const QuantizeResult& result, const QuantizeOptions& options,
-                  const std::filesystem::path& folder);
+void write_report(const checkpoint::Checkpoint& source, const QuantizeResult& result,
+                  const QuantizeOptions& options, const std::filesystem::path& folder);
 
 }  // namespace octet::quantize

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <unordered_map>
 
@@ -26,6 +27,7 @@ std::int64_t layer_of(const std::string& name) {
 // What is written, in order: tensors outside the layers, then layer by layer, so that a layer can
 // be written as soon as it is done. Sources of copied tensors by canonical name.
 struct Plan {
+  std::unique_ptr<checkpoint::Checkpoint> mtp;  // where tensors come from that the source lacks
   std::vector<TensorPlan> tensors;
   std::vector<std::vector<std::string>> copied;           // [0] outside, [1 + layer]
   std::vector<std::vector<model::LinearModule>> modules;  // by layer
@@ -48,7 +50,31 @@ void plan_module(Plan& plan, const std::string& name, const model::LinearModule&
   plan.tensors.push_back({name + ".g_idx", DType::i32, {m.in_features}});
 }
 
-Plan make_plan(const checkpoint::Checkpoint& source, const GptqOptions& options) {
+// The other checkpoint's MTP tensors, which must fit the source's hidden states.
+void add_mtp(Plan& plan, const checkpoint::Checkpoint& source, const std::filesystem::path& from) {
+  plan.mtp = std::make_unique<checkpoint::Checkpoint>(checkpoint::Checkpoint::open(from));
+  const auto &ours = source.config().text, &theirs = plan.mtp->config().text;
+  if (source.has_mtp())
+    fail(ErrorCode::invalid_argument,
+         "--mtp-from {}: {} has its own MTP tensors; leave the flag out", from.string(),
+         source.folder().string());
+  if (!plan.mtp->has_mtp() || ours.hidden_size != theirs.hidden_size)
+    fail(ErrorCode::invalid_argument,
+         "--mtp-from {}: expected a checkpoint with all MTP tensors and hidden_size {}, found {} "
+         "and "
+         "hidden_size {}",
+         from.string(), ours.hidden_size, plan.mtp->has_mtp() ? "them" : "none",
+         theirs.hidden_size);
+  for (const TensorInfo& t : plan.mtp->tensors()) {
+    const std::string name = checkpoint::Checkpoint::canonical_name(t.name);
+    if (!name.starts_with("mtp.") || source.find(name)) continue;
+    plan.copied[0].push_back(name);
+    plan.tensors.push_back({name, t.dtype, t.shape});
+  }
+}
+
+Plan make_plan(const checkpoint::Checkpoint& source, const QuantizeOptions& all) {
+  const GptqOptions& options = all.gptq;
   const checkpoint::TextConfig& config = source.config().text;
   Plan plan{.bits = options.scale_rule.bits, .group_size = options.group_size};
   plan.copied.resize(static_cast<std::size_t>(config.num_hidden_layers + 1));
@@ -61,6 +87,7 @@ Plan make_plan(const checkpoint::Checkpoint& source, const GptqOptions& options)
            source.folder().string(), t.name, layer, config.num_hidden_layers);
     by_layer[static_cast<std::size_t>(layer + 1)].push_back(&t);
   }
+  if (!all.mtp_from.empty()) add_mtp(plan, source, all.mtp_from);
   for (std::size_t i = 0; i < by_layer.size(); ++i) {
     const std::string prefix = i > 0 ? model::layer_prefix(static_cast<std::int64_t>(i) - 1) : "";
     std::vector<model::LinearModule> modules;
@@ -159,8 +186,9 @@ class Writer {
 
   void copy(std::size_t part) {
     for (const std::string& name : plan_.copied[part]) {
-      require_finite(source_, name);
-      const auto* tensor = source_.find(name);
+      const auto& from = source_.find(name) ? source_ : *plan_.mtp;
+      require_finite(from, name);
+      const auto* tensor = from.find(name);
       shards_.add(name, tensor->bytes);
       tensor->file->release(tensor->bytes);
     }
@@ -275,7 +303,7 @@ QuantizeForecast forecast(const checkpoint::Checkpoint& source, const Calibratio
       tokens.push_back(static_cast<std::int64_t>(row.size()));
   return {
       plan_quantize(source.config().text, tokens, options.method, options.gptq, options.max_memory),
-      make_plan(source, options.gptq).bytes};
+      make_plan(source, options).bytes};
 }
 
 QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
@@ -285,7 +313,7 @@ QuantizeResult quantize_model(const checkpoint::Checkpoint& source,
                               comm::Communicator& ranks, const QuantizeProgress& progress) {
   const auto start = std::chrono::steady_clock::now();
   const QuantizePlan memory = forecast(source, calibration, options).plan;
-  const Plan plan = make_plan(source, options.gptq);
+  const Plan plan = make_plan(source, options);
   QuantizeResult result{.output = output,
                         .source_bytes = plan.source_bytes,
                         .output_bytes = plan.bytes,

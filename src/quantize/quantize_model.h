@@ -15,10 +15,12 @@ struct QuantizeOptions {
   Method method = Method::gptq;
   GptqOptions gptq{};
   std::uint64_t shard_bytes = 4'000'000'000;
+  /// A checkpoint that has the mtp.* tensors which the source lacks; empty: none.
+  std::filesystem::path mtp_from;
   std::uint64_t max_memory = 0;  ///< bytes; 0: no limit
   /// Told of each layer's modules when they are done, for a table that grows.
   std::function<void(std::span<const ModuleLine>)> on_layer;
-  bool overwrite = false;        ///< replace OUT if it exists
+  bool overwrite = false;  ///< replace OUT if it exists
 };
 
 struct QuantizeResult {

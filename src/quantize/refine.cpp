@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 
 #include "quantize/solver_state.h"
 #include "runtime/base/thread_pool.h"
@@ -56,6 +57,10 @@ void refine(const SolverTools& tools, const PreparedInputs& in, const std::vecto
   const bool fit = kBlock % q.group_size == 0 && o.order != ColumnOrder::descending;
   std::vector<float> d = errors_of(tools, q, target);
   std::vector<float> gradient, h;
+  // Damped as in the column loop: what the calibration text says little about stays near.
+  const float mean = std::accumulate(in.diag.begin(), in.diag.end(), 0.0f) / static_cast<float>(k);
+  const float damping =
+      static_cast<float>(in.damp_percent) * mean * (getenv("X_RD") ? atof(getenv("X_RD")) : 1.0f);
   for (std::int64_t pass = 0; pass < o.refine_rounds * o.refine_sweeps; ++pass) {
     const bool last = pass % o.refine_sweeps == o.refine_sweeps - 1;
     for (std::int64_t c0 = 0; c0 < k; c0 += kBlock) {
@@ -64,8 +69,12 @@ void refine(const SolverTools& tools, const PreparedInputs& in, const std::vecto
       tools.linalg.gemm(count, ld, k, 1.0, Operand<float>{in.hessian.data() + c0, 1, k},
                         Operand<float>{d.data(), ld, 1}, gradient.data(), ld);
       h.resize(size(count * count));
-      for (std::int64_t i = 0; i < count; ++i)
+      for (std::int64_t i = 0; i < count; ++i) {
         std::copy_n(in.hessian.data() + (c0 + i) * k + c0, count, h.data() + i * count);
+        h[size(i * count + i)] += damping;
+        for (std::int64_t n = 0; n < ld; ++n)
+          gradient[size(i * ld + n)] += damping * d[size((c0 + i) * ld + n)];
+      }
       const std::int64_t stripes = (ld + kStripe - 1) / kStripe;
       tools.linalg.pool().parallel_for(stripes, 1, [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t n0 = begin * kStripe; n0 < std::min(end * kStripe, ld); n0 += kStripe)

@@ -37,8 +37,8 @@ TEST(ModelCard, TellsWhatIsInside) {
   EXPECT_EQ(card.find("license: no"), card.npos);
   const std::string filled = with_row(card, row("wiki", "6.91"));
   EXPECT_NE(filled.find("| wiki | 2048 / 512 | 6.90 | 6.91 |"), filled.npos);
-  EXPECT_EQ(filled.size(), card.size() + filled.find('\n', filled.find("| wiki")) -
-                               filled.find("| wiki") + 1);
+  EXPECT_EQ(filled.size(),
+            card.size() + filled.find('\n', filled.find("| wiki")) - filled.find("| wiki") + 1);
 }
 
 TEST(ModelCard, RowsAreReplacedAndTheRestStays) {

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <map>
 
+#include "checkpoint/safetensors_writer.h"
 #include "model/text_model.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/output_file.h"
@@ -222,6 +223,38 @@ TEST_F(QuantizeModel, TwoProcessesDontWriteOneFolder) {
   });
   EXPECT_TRUE(asked);
   EXPECT_TRUE(fs::exists(out / "config.json"));
+}
+
+// A source without MTP tensors, as some tools leave them.
+TEST_F(QuantizeModel, TakesMtpFromAnotherCheckpoint) {
+  QuantizeOptions options = rtn();
+  options.mtp_from = test::tiny_model();
+  EXPECT_EQ(code_of(out, options, "has its own"), ErrorCode::invalid_argument);
+  const fs::path bare = folder.path() / "bare";
+  fs::create_directory(bare);
+  for (const auto& entry : fs::directory_iterator(test::tiny_model()))
+    if (entry.path().extension() != ".safetensors" &&
+        entry.path().filename() != "model.safetensors.index.json")
+      fs::copy(entry.path(), bare);
+  std::vector<checkpoint::TensorPlan> plan;
+  for (const auto& t : source.tensors())
+    if (!t.name.starts_with("mtp.")) plan.push_back({t.name, t.dtype, t.shape});
+  checkpoint::ShardWriter writer(bare, plan, 1u << 30);
+  for (const auto& t : plan) writer.add(t.name, source.find(t.name)->bytes);
+  writer.finish();
+  const auto whole = std::move(source);
+  source = checkpoint::Checkpoint::open(bare);
+  ASSERT_FALSE(source.has_mtp());
+  run(out, options);
+  const auto written = checkpoint::Checkpoint::open(out);
+  EXPECT_TRUE(written.has_mtp());
+  for (const auto& t : whole.tensors())
+    if (t.name.starts_with("mtp.")) {
+      EXPECT_TRUE(std::ranges::equal(t.bytes, written.find(t.name)->bytes)) << t.name;
+    }
+  options.mtp_from = bare;
+  EXPECT_EQ(code_of(folder.path() / "none", options, "all MTP tensors"),
+            ErrorCode::invalid_argument);
 }
 
 TEST_F(QuantizeModel, NeverReplacesWhatItShouldNot) {
