@@ -10,6 +10,7 @@ namespace {
 
 using linalg::Operand;
 constexpr std::int64_t kBlock = 128;
+constexpr float kDamping = 3;  // times the column loop's
 
 }  // namespace
 
@@ -57,10 +58,11 @@ void refine(const SolverTools& tools, const PreparedInputs& in, const std::vecto
   const bool fit = kBlock % q.group_size == 0 && o.order != ColumnOrder::descending;
   std::vector<float> d = errors_of(tools, q, target);
   std::vector<float> gradient, h;
-  // Damped as in the column loop: what the calibration text says little about stays near.
+  // Damped, more than the column loop: text of another kind weighs inputs differently, and what the
+  // calibration text says little about had better stay near. docs/quantization.md
   const float mean = std::accumulate(in.diag.begin(), in.diag.end(), 0.0f) / static_cast<float>(k);
   const float damping =
-      static_cast<float>(in.damp_percent) * mean * (getenv("X_RD") ? atof(getenv("X_RD")) : 1.0f);
+      kDamping * static_cast<float>(in.damp_percent) * mean;
   for (std::int64_t pass = 0; pass < o.refine_rounds * o.refine_sweeps; ++pass) {
     const bool last = pass % o.refine_sweeps == o.refine_sweeps - 1;
     for (std::int64_t c0 = 0; c0 < k; c0 += kBlock) {
