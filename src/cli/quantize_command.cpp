@@ -232,7 +232,6 @@ void run(Options& o) {
                                ? quantize::load_calibration(o.calibration_options, tokenizer,
                                                             source.config().text.vocab_size)
                                : quantize::CalibrationSet();
-  if (first && o.quantize.method == quantize::Method::gptq) warn(source, calibration, shipped);
   const auto planned = quantize::forecast(source, calibration, o.quantize);
   const double estimate = quantize::estimate_seconds(planned.plan, quantize::measure_rates(linalg));
   if (!first && o.dry_run) return;

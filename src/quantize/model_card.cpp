@@ -120,8 +120,9 @@ std::string model_card(const checkpoint::Checkpoint& result, const std::string& 
 }
 
 std::string with_row(const std::string& card, const CardRow& row) {
-  const auto begin = card.find(kBegin), end = card.find(kEnd);
-  if (begin == card.npos || end == card.npos || end < begin) {
+  const auto begin = card.rfind(kBegin);
+  const auto end = begin == card.npos ? card.npos : card.find(kEnd, begin);
+  if (end == card.npos) {
     const std::string gap = card.empty() || card.ends_with("\n\n") ? ""
                             : card.ends_with("\n")                 ? "\n"
                                                                    : "\n\n";

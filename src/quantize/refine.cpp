@@ -61,8 +61,7 @@ void refine(const SolverTools& tools, const PreparedInputs& in, const std::vecto
   // Damped, more than the column loop: text of another kind weighs inputs differently, and what the
   // calibration text says little about had better stay near. docs/quantization.md
   const float mean = std::accumulate(in.diag.begin(), in.diag.end(), 0.0f) / static_cast<float>(k);
-  const float damping =
-      kDamping * static_cast<float>(in.damp_percent) * mean;
+  const float damping = kDamping * static_cast<float>(in.damp_percent) * mean;
   for (std::int64_t pass = 0; pass < o.refine_rounds * o.refine_sweeps; ++pass) {
     const bool last = pass % o.refine_sweeps == o.refine_sweeps - 1;
     for (std::int64_t c0 = 0; c0 < k; c0 += kBlock) {

@@ -6,7 +6,6 @@
 
 #include <chrono>
 #include <fstream>
-#include <map>
 #include <random>
 #include <thread>
 
@@ -114,17 +113,6 @@ TEST(Cli, LogitsEqualForAnyChunk) {
     return read_file(out);
   };
   EXPECT_EQ(run("a", "512"), run("b", "3"));
-}
-
-// Files of a result but those with times in them.
-std::map<std::string, std::string> lasting_files(const fs::path& folder) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename();
-    if (name != "quantize_report.json" && name != "quant_log.csv" && name != "README.md")
-      files[name] = read_file(entry.path());
-  }
-  return files;
 }
 
 // A second or two of work.

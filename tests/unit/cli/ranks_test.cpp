@@ -6,7 +6,6 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <thread>
 
 #include "checkpoint/checkpoint.h"
@@ -47,16 +46,6 @@ std::vector<std::string> quantize_to(const fs::path& out) {
           "--json",
           "--calibration",
           shipped_data("calibration.jsonl")};
-}
-
-std::map<std::string, std::string> lasting_files(const fs::path& folder) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename();
-    if (name != "quantize_report.json" && name != "quant_log.csv" && name != "README.md")
-      files[name] = read_file(entry.path());
-  }
-  return files;
 }
 
 TEST(Ranks, PerplexityIsTheSameToTheBit) {

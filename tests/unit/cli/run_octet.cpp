@@ -47,4 +47,14 @@ Finished run_program(std::vector<std::string> words, const std::function<void(in
           read_file(err)};
 }
 
+std::map<std::string, std::string> lasting_files(const std::filesystem::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    if (name != "quantize_report.json" && name != "quant_log.csv")
+      files[name] = read_file(entry.path());
+  }
+  return files;
+}
+
 }  // namespace octet::test

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -23,5 +25,8 @@ Finished run_octet(const std::vector<std::string>& arguments,
 Finished run_program(std::vector<std::string> words,
                      const std::function<void(int)>& while_running = nullptr,
                      std::size_t largest_file = 0);
+
+/// Files of a result by name, but those with times in them.
+std::map<std::string, std::string> lasting_files(const std::filesystem::path& folder);
 
 }  // namespace octet::test

@@ -30,8 +30,8 @@ TEST(ModelCard, TellsWhatIsInside) {
                                       "---\nlicense: apache-2.0\nother: x\n---\nlicense: no\n");
   for (const char* part :
        {"base_model: owner/model", "license: apache-2.0", "8 bit, group 32", "vision tower",
-        "multi-token prediction", "| damp_percent | 0.05 |", "`abc`", "| a b.jsonl |", "2.000 GB",
-        "1.000 GB", "octet perplexity: begin"})
+        "multi-token prediction", "| damp_percent | 0.05 |", "`abc`", "| a b.jsonl |", "2.00 GB",
+        "1.00 GB", "octet perplexity: begin"})
     EXPECT_NE(card.find(part), card.npos) << part;
   EXPECT_EQ(card.find("other: x"), card.npos);
   EXPECT_EQ(card.find("license: no"), card.npos);
@@ -56,7 +56,9 @@ TEST(ModelCard, RowsAreReplacedAndTheRestStays) {
   // Text after the table stays after it; a damaged pair of marks is left alone.
   EXPECT_TRUE(with_row(both + "\nThe end.", row("wiki", "4")).ends_with("\nThe end."));
   const std::string damaged = "<!-- octet perplexity: end --> x <!-- octet perplexity: begin -->";
-  EXPECT_TRUE(with_row(damaged, row("wiki", "1")).starts_with(damaged));
+  const std::string mended = with_row(damaged, row("wiki", "1"));
+  EXPECT_TRUE(mended.starts_with(damaged));
+  EXPECT_EQ(with_row(mended, row("wiki", "1")), mended);
 }
 
 TEST(ModelCard, WritesAFile) {
