@@ -242,6 +242,7 @@ void run(Options& o) {
   if (first)
     fmt::print(o.dry_run ? stdout : stderr, "{}",
                quantize::describe(planned.plan, planned.output_bytes, estimate));
+  if (first && o.quantize.method == quantize::Method::gptq) warn(source, calibration, shipped);
   if (o.dry_run) return;
   Progress bar("quantize", source.config().text.num_hidden_layers, "layers", !first);
   // On a terminal the modules scroll by above the bar.
