@@ -86,5 +86,6 @@ Command add_tokenize(CLI::App& app);
 Command add_logits(CLI::App& app);
 Command add_bench(CLI::App& app);
 Command add_doctor(CLI::App& app);
+Command add_export(CLI::App& app);
 
 }  // namespace octet::cli

@@ -4,6 +4,7 @@
 #include "checkpoint/inventory.h"
 #include "checkpoint/locate.h"
 #include "cli/common.h"
+#include "cli/inspect_gguf.h"
 #include "runtime/base/progress.h"
 
 namespace octet::cli {
@@ -88,11 +89,15 @@ void print(const checkpoint::Checkpoint& c, const checkpoint::Inventory& i, std:
 Command add_inspect(CLI::App& app) {
   auto o = std::make_shared<Options>();
   auto* c = app.add_subcommand("inspect", "Shows what is in a checkpoint and what memory it needs");
-  c->add_option("MODEL", o->model, "folder, `tiny`, or hub id")->required();
+  c->add_option("MODEL", o->model, "folder, `tiny`, hub id, or a GGUF file")->required();
   c->add_option("--context", o->context, "tokens for the memory table; 0: all that the model knows")
       ->capture_default_str();
   c->add_flag("--json", o->as_json, "print one JSON object");
   return [o] {
+    if (std::filesystem::is_regular_file(o->model)) {
+      inspect_gguf(o->model, o->as_json);
+      return;
+    }
     const auto checkpoint = checkpoint::Checkpoint::open(checkpoint::locate_model(o->model));
     const auto inventory = checkpoint::take_inventory(checkpoint);
     if (o->as_json)

@@ -208,5 +208,27 @@ TEST(Cli, QuantizePlansAndPresets) {
   }
 }
 
+TEST(Export, WritesBothFilesOnceAndInspectReadsThem) {
+  ScratchFolder folder;
+  const auto out = folder.path() / "tiny.gguf";
+  const Finished run = run_octet({"export", "tiny", out, "--json"});
+  ASSERT_EQ(run.status, 0) << run.err;
+  const json::value report = parse_json(run.out, "stdout");
+  EXPECT_EQ(report.at("text").at("types").at("BF16").at("tensors").to_number<int>(), 72);
+  ASSERT_TRUE(std::filesystem::exists(folder.path() / "mmproj-tiny.gguf"));
+  const Finished seen = run_octet({"inspect", out, "--json"});
+  ASSERT_EQ(seen.status, 0) << seen.err;
+  EXPECT_EQ(parse_json(seen.out, "stdout").at("metadata").at("general.architecture"), "qwen35");
+  const Finished again = run_octet({"export", "tiny", out});
+  EXPECT_EQ(again.status, 2);
+  EXPECT_NE(again.err.find("--overwrite"), std::string::npos) << again.err;
+  // A full disk leaves nothing behind.
+  const auto other = folder.path() / "other.gguf";
+  const Finished full = run_octet({"export", "tiny", other}, nullptr, 1 << 20);
+  EXPECT_NE(full.status, 0);
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+    EXPECT_EQ(entry.path().string().find("other"), std::string::npos) << entry.path();
+}
+
 }  // namespace
 }  // namespace octet::test
