@@ -91,6 +91,14 @@ std::string rank_prefix() {
   return comm::launched_ranks() > 1 && rank ? fmt::format("rank {}: ", rank) : "";
 }
 
+// Commands that don't know how to share their work would do it several times.
+void require_one_process(const std::string& command) {
+  if (comm::launched_ranks() > 1 && command != "quantize" && command != "perplexity")
+    fail(ErrorCode::invalid_argument,
+         "{} runs as one process, mpirun has started {}; quantize and perplexity share their work",
+         command, comm::launched_ranks());
+}
+
 }  // namespace
 
 int run(int argc, char** argv) {
@@ -117,8 +125,11 @@ int run(int argc, char** argv) {
     return 2;
   }
   try {
-    for (const auto& [sub, command] : commands)
-      if (sub->parsed()) command();
+    for (const auto& [sub, command] : commands) {
+      if (!sub->parsed()) continue;
+      require_one_process(sub->get_name());
+      command();
+    }
     std::fflush(stdout);
     return 0;
   } catch (const Error& e) {

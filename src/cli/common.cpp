@@ -82,13 +82,8 @@ int threads_of_rank(int wanted, const comm::Communicator& ranks) {
 
 }  // namespace
 
-Machine::Machine(const ComputeOptions& options, bool many_ranks)
+Machine::Machine(const ComputeOptions& options)
     : ranks(comm::make_communicator()), pool(threads_of_rank(options.threads, *ranks)) {
-  if (!ranks->alone() && !many_ranks)
-    fail(ErrorCode::invalid_argument,
-         "this command runs as one process, mpirun has started {}; quantize and perplexity share "
-         "their work",
-         ranks->size());
   if (options.threads < 0)
     fail(ErrorCode::invalid_argument, "--threads {}: expected 0 or more", options.threads);
   if (options.device.starts_with("cuda"))

@@ -30,8 +30,7 @@ struct ComputeOptions {
 /// Pool and backend by the flags. Errors: invalid_argument, unavailable.
 /// The ranks come before the pool: MPI wants to start before other threads.
 struct Machine {
-  /// many_ranks: the command knows how to share its work. Else it refuses to run under mpirun.
-  explicit Machine(const ComputeOptions& options, bool many_ranks = false);
+  explicit Machine(const ComputeOptions& options);
   std::unique_ptr<comm::Communicator> ranks;
   ThreadPool pool;
   std::unique_ptr<ops::Backend> backend;

@@ -89,7 +89,7 @@ void run(const Options& o) {
     fail(ErrorCode::invalid_argument, "--write-card compares two checkpoints; name one by --base");
   if (o.text.empty() == o.rows.empty())
     fail(ErrorCode::invalid_argument, "give the text by --text FILE or --rows FILE");
-  Machine machine(o.compute, true);
+  Machine machine(o.compute);
   const bool first = machine.ranks->rank() == 0;
   const model::PoolOptions caches{
       .num_sequences = std::max<std::int64_t>(

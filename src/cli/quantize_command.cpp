@@ -204,7 +204,7 @@ void run(Options& o) {
   o.quantize.method = o.method == "gptq" ? quantize::Method::gptq : quantize::Method::rtn;
   apply_preset(o);
   o.quantize.shard_bytes = parse_bytes(o.shard_size);
-  Machine machine(o.compute, true);
+  Machine machine(o.compute);
   const bool first = machine.ranks->rank() == 0;
   const auto source = checkpoint::Checkpoint::open(checkpoint::locate_model(o.model));
   const auto tokenizer = tokenizer::Tokenizer::load(source.folder());

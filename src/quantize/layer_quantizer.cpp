@@ -153,6 +153,7 @@ void LayerQuantizer::embed_rows() {
     real_.hidden->write(i, values);
     if (reference_) reference_->hidden->write(i, values);
   }
+  table.file->release(table.bytes);
 }
 
 // Some rows side by side: their tensors and the step that computes them.
@@ -313,9 +314,10 @@ void LayerQuantizer::weigh_tokens(const std::function<void(const std::string&)>&
   const Stopwatch watch(seconds_.forward);
   const Tensor norm = model::load_f32(backend_, checkpoint_, "model.language_model.norm.weight",
                                       {config.hidden_size});
-  const ops::LinearPart part =
-      model::dense_part(checkpoint_.get("lm_head.weight", {config.vocab_size, config.hidden_size}));
+  const auto table = checkpoint_.get("lm_head.weight", {config.vocab_size, config.hidden_size});
+  const ops::LinearPart part = model::dense_part(table);
   const auto head = backend_.pack_linear(std::span(&part, 1));
+  table.file->release(table.bytes);
   double sums[2] = {};  // of the weights, of the tokens
   for (std::size_t row = 0; row < rows_.size(); ++row) {
     check_interrupt();

@@ -26,7 +26,8 @@ std::string text_of(const json::value& v) {
 }
 
 // The line "key: value" of a card's front matter, without its newline.
-std::string front_matter_line(const std::string& readme, const std::string& key) {
+std::string front_matter_line(std::string readme, const std::string& key) {
+  std::erase(readme, '\r');
   if (!readme.starts_with("---\n")) return "";
   const auto end = readme.find("\n---", 3);
   const auto at = readme.find("\n" + key + ":");

@@ -18,6 +18,9 @@ std::uint64_t u(std::int64_t n) {
   return static_cast<std::uint64_t>(n);
 }
 
+// Two operands of a product, packed: 512 floats or 256 doubles of each row.
+constexpr std::uint64_t kPackBytes = 2 * 512 * 4;
+
 std::int64_t weights_of(const std::vector<LinearModule>& modules) {
   std::int64_t n = 0;
   for (const auto& m : modules) n += m.out_features * m.in_features;
@@ -73,7 +76,7 @@ class LayerMemory {
     const std::uint64_t extra = u(reference_ ? 4 : 0) + u(held_out_ ? 4 : 0);
     if (!solving) {
       items.push_back({"sums of x^T x", square * (8 + extra)});
-      items.push_back({"packing", u(2 * 512 * 4) * u(k)});
+      items.push_back({"packing", kPackBytes * u(k)});
       return items;
     }
     const std::uint64_t foem = options_.foem_alpha != 0 ? 4 : 0;
@@ -85,7 +88,10 @@ class LayerMemory {
     if (target > 0) work = std::max<std::uint64_t>(work, 8);
     if (held_out_) work = std::max<std::uint64_t>(work, 4 + 2);
     items.push_back({"weight being solved", columns * (8 + target + work)});
-    items.push_back({"packing", u(2 * 512 * 4) * u(std::max(k, widest))});
+    // The module's own pages of the file, then what the products keep for both precisions, and the
+    // panels of the factorization.
+    items.push_back({"pages of the file", 2 * columns});
+    items.push_back({"packing", 2 * kPackBytes * u(std::max(k, widest)) + u(3 * 128 * 8) * u(k)});
     return items;
   }
 
@@ -186,6 +192,16 @@ QuantizePlan plan_quantize(const checkpoint::TextConfig& config,
     most = sum;
     plan.items = std::move(items);
     plan.peak_at = where;
+  }
+  if (calibrated && options.token_weights) {
+    // Predictions of the unquantized model: its head and the logits of 64 tokens, twice.
+    const std::uint64_t head = u(2 * config.vocab_size * config.hidden_size);
+    const std::uint64_t logits = u(2 * 64 * 4 * config.vocab_size);
+    if (2 * head + logits > most) {
+      most = 2 * head + logits;
+      plan.items = {{"head of the model", head}, {"pages of the file", head}, {"logits", logits}};
+      plan.peak_at = "weights of the tokens";
+    }
   }
   plan.items.push_back({"program", current_rss_bytes()});
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "runtime/base/error.h"
 #include "runtime/comm/mpi.h"
 
 namespace octet::comm {
@@ -25,14 +26,31 @@ std::vector<std::byte> Communicator::from_first(std::span<const std::byte> bytes
   return std::move(all[0]);
 }
 
+namespace {
+
+int number_of(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value ? std::max(1, std::atoi(value)) : 1;
+}
+
+}  // namespace
+
 int launched_ranks() {
-  const char* size = std::getenv("OMPI_COMM_WORLD_SIZE");
-  return size ? std::max(1, std::atoi(size)) : 1;
+  // Open MPI's mpirun; or Slurm's srun with PMIx, which Open MPI joins too.
+  const int ranks = number_of("OMPI_COMM_WORLD_SIZE");
+  return ranks == 1 && std::getenv("PMIX_RANK") ? number_of("SLURM_STEP_NUM_TASKS") : ranks;
 }
 
 std::unique_ptr<Communicator> make_communicator() {
-  if (launched_ranks() == 1) return std::make_unique<Single>();
-  return make_mpi_communicator();
+  if (launched_ranks() > 1) return make_mpi_communicator();
+  // Other launchers' processes would each believe to be alone and do the same work.
+  for (const char* variable : {"PMI_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_SIZE"})
+    if (const int ranks = number_of(variable); ranks > 1)
+      fail(ErrorCode::unavailable,
+           "started with {} processes by a launcher that this build can't join ({}); use Open "
+           "MPI's mpirun, or srun --mpi=pmix",
+           ranks, variable);
+  return std::make_unique<Single>();
 }
 
 }  // namespace octet::comm

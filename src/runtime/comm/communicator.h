@@ -34,10 +34,11 @@ class Communicator {
 };
 
 /// The ranks that `mpirun` started, or this process alone.
-/// Errors: unavailable if mpirun started it and this build has no MPI.
+/// Errors: unavailable if mpirun started it and this build has no MPI, or if another launcher that
+/// it can't join did.
 std::unique_ptr<Communicator> make_communicator();
 
-/// Ranks that were started together with this one, 1 without mpirun; can be asked any time.
+/// Ranks that mpirun (or srun with PMIx) started together with this one; can be asked any time.
 int launched_ranks();
 /// Ends all ranks with an exit code, if there are several; else returns.
 void abort_all(int exit_code);

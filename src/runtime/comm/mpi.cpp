@@ -25,8 +25,14 @@ class Mpi : public Communicator {
     check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
     check(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
     check(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
-    const char* local = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
-    local_size_ = local ? std::max(1, std::atoi(local)) : 1;
+    MPI_Comm local = MPI_COMM_NULL;
+    check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local),
+          "MPI_Comm_split_type");
+    check(MPI_Comm_size(local, &local_size_), "MPI_Comm_size");
+    check(MPI_Comm_free(&local), "MPI_Comm_free");
+    if (size_ != launched_ranks())
+      fail(ErrorCode::unavailable, "MPI: {} ranks were started, {} have met; is it Open MPI's mpirun?",
+           launched_ranks(), size_);
   }
   ~Mpi() override {
     // After an error the others are elsewhere: only abort_all() ends them.

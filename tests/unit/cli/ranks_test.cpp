@@ -125,6 +125,12 @@ TEST(Ranks, ErrorsNameTheRankAndOtherCommandsRefuse) {
   const Finished chat = run_ranks(2, {"chat", tiny_model(), "hi"});
   EXPECT_EQ(chat.status, 2);
   EXPECT_NE(chat.err.find("one process"), std::string::npos) << chat.err;
+  EXPECT_EQ(run_ranks(2, {"inspect", tiny_model()}).status, 2);
+  // A launcher whose ranks can't meet must not make each of them do all the work.
+  const Finished other =
+      run_program({"/usr/bin/env", "PMI_SIZE=4", OCTET_PROGRAM, "chat", tiny_model(), "hi"});
+  EXPECT_EQ(other.status, 1);
+  EXPECT_NE(other.err.find("PMI_SIZE"), std::string::npos) << other.err;
   const ScratchFolder folder;
   auto command = quantize_to(folder.path() / "out");
   command[4] = "1";
