@@ -287,6 +287,7 @@ quantize::GptqOptions preset_options(const std::string& preset, std::int64_t bit
                   .search = quantize::ScaleSearch::none,
                   .reference_quirk = true};
   g.target_shift = 0;
+  g.residual_shift = 0;
   g.refine_rounds = 0;
   g.row_fallback = false;
   g.token_weights = false;

@@ -112,7 +112,9 @@ struct Solver::State {
   SolverTools tools() const { return {options, kernels, linalg}; }
   std::vector<float> to_columns(std::span<const float> weight, std::int64_t n,
                                 std::int64_t ld) const;
-  std::vector<float> shifted(const std::vector<float>& w, std::int64_t ld) const;
+  bool moves() const;
+  std::vector<float> shifted(const std::vector<float>& w, std::int64_t n, std::int64_t ld,
+                             std::int64_t first_output) const;
   double norm(const std::vector<float>& from, std::int64_t n, std::int64_t ld) const;
   std::int64_t fall_back(const std::vector<float>& w, const std::vector<float>& target,
                          Columns& columns) const;
@@ -153,6 +155,7 @@ Solver::Solver(InputStatistics statistics, const GptqOptions& options, const Sol
   statistics.held_out = {};
   in.shift = permuted<float>(statistics.shift, in.order, linalg.pool());
   statistics.shift = {};
+  in.residual = std::move(statistics.residual);
   factor(in, options, linalg);
   if (options.foem_alpha != 0 && !in.shift.empty())
     in.p = gptaq_correction(in, options.foem_alpha, linalg);
@@ -173,17 +176,37 @@ std::vector<float> Solver::State::to_columns(std::span<const float> weight, std:
   return w;
 }
 
-// W + share W D (H + damping)^-1, column by column: the weight whose outputs on the real inputs
-// come closest to those of W on the unquantized model's inputs. gptq.h
-std::vector<float> Solver::State::shifted(const std::vector<float>& w, std::int64_t ld) const {
+bool Solver::State::moves() const {
+  return (options.target_shift != 0 && !in.shift.empty()) ||
+         (options.residual_shift != 0 && !in.residual.empty());
+}
+
+// W + (share W D + share R) (H + damping)^-1, column by column: the weight whose outputs on the
+// real inputs come closer to those of W on the unquantized model's inputs, and which makes good
+// what the residual stream lacks. gptq.h
+std::vector<float> Solver::State::shifted(const std::vector<float>& w, std::int64_t n,
+                                          std::int64_t ld, std::int64_t first_output) const {
   const std::int64_t k = in.k;
   std::vector<float> a(w.size()), b(w.size()), target = w;
-  linalg.gemm(k, ld, k, 1.0, Operand<float>{in.shift.data(), 1, k}, Operand<float>{w.data(), ld, 1},
-              a.data(), ld);
+  if (options.target_shift != 0 && !in.shift.empty())
+    linalg.gemm(k, ld, k, options.target_shift, Operand<float>{in.shift.data(), 1, k},
+                Operand<float>{w.data(), ld, 1}, a.data(), ld);
+  if (options.residual_shift != 0 && !in.residual.empty()) {
+    OCTET_CHECK((first_output + n) * k <= static_cast<std::int64_t>(in.residual.size()),
+                "outputs {} to {} of a residual stream of {}", first_output, first_output + n,
+                in.residual.size() / size(k));
+    const auto share = static_cast<float>(options.residual_shift);
+    linalg.pool().parallel_for(k, 8, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t c = begin; c < end; ++c)
+        for (std::int64_t i = 0; i < n; ++i)
+          a[size(c * ld + i)] +=
+              share * in.residual[size((first_output + i) * k + in.order[size(c)])];
+    });
+  }
   linalg.gemm(k, ld, k, 1.0, Operand<double>{in.u.data(), k, 1}, Operand<float>{a.data(), ld, 1},
               b.data(), ld);
-  linalg.gemm(k, ld, k, options.target_shift, Operand<double>{in.u.data(), 1, k},
-              Operand<float>{b.data(), ld, 1}, target.data(), ld);
+  linalg.gemm(k, ld, k, 1.0, Operand<double>{in.u.data(), 1, k}, Operand<float>{b.data(), ld, 1},
+              target.data(), ld);
   for (std::int64_t c = 0; c < k; ++c)
     if (in.dead[size(c)]) std::fill_n(target.data() + c * ld, ld, 0.0f);
   return target;
@@ -223,7 +246,7 @@ double Solver::State::norm(const std::vector<float>& from, std::int64_t n, std::
 }
 
 QuantizedMatrix Solver::solve(std::span<const float> weight, std::int64_t out_features,
-                              GptqReport* report) {
+                              GptqReport* report, std::int64_t first_output) {
   const State& s = *state_;
   const std::int64_t n = out_features, k = s.in.k, ld = padded_lanes(n);
   OCTET_CHECK(static_cast<std::int64_t>(weight.size()) == n * k, "{} weights for {} x {}",
@@ -236,8 +259,8 @@ QuantizedMatrix Solver::solve(std::span<const float> weight, std::int64_t out_fe
   Columns columns{
       .n = n, .k = k, .ld = ld, .group_size = s.options.group_size, .order = s.in.order};
   const std::vector<float> w = s.to_columns(weight, n, ld);
-  const bool moves = s.options.target_shift != 0 && !s.in.shift.empty();
-  const std::vector<float> moved = moves ? s.shifted(w, ld) : std::vector<float>();
+  const bool moves = s.moves();
+  const std::vector<float> moved = moves ? s.shifted(w, n, ld, first_output) : std::vector<float>();
   const std::vector<float>& target = moves ? moved : w;
 
   const double loss = run_column_loop(s.tools(), s.in, target, columns, r.clipped);

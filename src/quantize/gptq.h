@@ -40,6 +40,9 @@ struct GptqOptions {
   /// Share of the difference between the unquantized model's inputs and the real ones that the
   /// weight is moved to make good: W + share W D H^-1. 0: none.
   double target_shift = 0.5;
+  /// Share of the difference between the residual streams, where the output is added to one, that
+  /// the weight is moved to make good: + share (s - r)^T x H^-1. 0: none.
+  double residual_shift = 0.3;
   /// FOEM and GPTAQ as the reference has them: alpha weighs D inside the column loop, beta pulls
   /// columns back to the original weight. 0: none.
   double foem_alpha = 0, foem_beta = 0;
@@ -82,10 +85,11 @@ class Solver {
          linalg::Linalg& linalg);
   ~Solver();
 
-  /// weight [out, in]. Cost: in^2 out operations, each refinement sweep twice that.
+  /// weight [out, in], of a linear's outputs from first_output on.
+  /// Cost: in^2 out operations, each refinement sweep twice that.
   /// Errors: bad_data if weights or the loss are not finite.
   QuantizedMatrix solve(std::span<const float> weight, std::int64_t out_features,
-                        GptqReport* report = nullptr);
+                        GptqReport* report = nullptr, std::int64_t first_output = 0);
 
  private:
   struct State;

@@ -18,15 +18,27 @@ using linalg::Region;
        "the inputs of a module are not finite: the checkpoint's weights are damaged or overflow");
 }
 
+void scale_by(std::vector<float>& values, double scale, bool& finite) {
+  for (float& v : values) {
+    v = static_cast<float>(v * scale);
+    finite &= std::isfinite(v);
+  }
+}
+
 }  // namespace
 
-InputSums::InputSums(std::int64_t in_features, bool with_shift, bool with_held_out)
-    : in_features_(in_features), hessian_(size(in_features * in_features)) {
+InputSums::InputSums(std::int64_t in_features, bool with_shift, bool with_held_out,
+                     std::int64_t residual_features)
+    : in_features_(in_features),
+      residual_features_(residual_features),
+      hessian_(size(in_features * in_features)),
+      residual_(size(in_features * residual_features)) {
   if (with_shift) shift_.resize(hessian_.size());
   if (with_held_out) held_out_.resize(hessian_.size());
 }
 
-void InputSums::add(std::span<const float> x, std::span<float> y, linalg::Linalg& linalg) {
+void InputSums::add(std::span<const float> x, std::span<float> y, linalg::Linalg& linalg,
+                    std::span<const float> residual) {
   const std::int64_t k = in_features_, rows = static_cast<std::int64_t>(x.size()) / k;
   OCTET_CHECK(
       static_cast<std::int64_t>(x.size()) == rows * k && (y.empty() || y.size() == x.size()),
@@ -34,6 +46,12 @@ void InputSums::add(std::span<const float> x, std::span<float> y, linalg::Linalg
   num_rows_ += rows;
   const Operand<float> left{x.data(), 1, k}, right{x.data(), k, 1};
   linalg.gemm(k, k, rows, 1.0, left, right, hessian_.data(), k, Region::upper);
+  if (residual_features_ > 0 && !residual.empty()) {
+    OCTET_CHECK(static_cast<std::int64_t>(residual.size()) == rows * residual_features_,
+                "{} differences for {} rows of {}", residual.size(), rows, residual_features_);
+    linalg.gemm(residual_features_, k, rows, 1.0,
+                Operand<float>{residual.data(), 1, residual_features_}, right, residual_.data(), k);
+  }
   if (shift_.empty() || y.empty()) return;
   linalg.pool().parallel_for(rows, 16, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t i = begin * k; i < end * k; ++i) y[size(i)] -= x[size(i)];
@@ -63,11 +81,10 @@ InputStatistics InputSums::take() {
       s.hessian[size(j * k + i)] = value;
     }
   hessian_ = {};
-  for (float& v : shift_) {
-    v = static_cast<float>(v * scale);
-    finite &= std::isfinite(v);
-  }
+  scale_by(shift_, scale, finite);
+  scale_by(residual_, scale, finite);
   s.shift = std::move(shift_);
+  s.residual = std::move(residual_);
   if (held_out_rows_ > 0) {
     const double part = 2.0 / static_cast<double>(held_out_rows_);
     for (std::int64_t i = 0; i < k; ++i)

@@ -70,6 +70,19 @@ void divide_by_norm(const std::vector<float>& residual, std::vector<float>& weig
   }
 }
 
+// Each row times its weight; no weights: all one.
+void weigh(std::vector<float>& rows, const std::vector<float>& weights) {
+  if (weights.empty()) return;
+  const std::size_t width = rows.size() / weights.size();
+  for (std::size_t t = 0; t < weights.size(); ++t)
+    for (std::size_t i = 0; i < width; ++i) rows[t * width + i] *= weights[t];
+}
+
+// Outputs of the second and the last point's modules go to the residual stream.
+bool adds_to_residual(std::size_t point) {
+  return point % 2 == 1;
+}
+
 }  // namespace
 
 model::ModuleWeight to_module_weight(const QuantizedMatrix& q) {
@@ -96,7 +109,7 @@ model::ModuleWeight to_module_weight(const QuantizedMatrix& q) {
 }
 
 bool needs_reference(const GptqOptions& options) {
-  return options.target_shift != 0 || options.foem_alpha != 0;
+  return options.target_shift != 0 || options.residual_shift != 0 || options.foem_alpha != 0;
 }
 
 LayerQuantizer::LayerQuantizer(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
@@ -247,8 +260,8 @@ void LayerQuantizer::for_batches(const std::function<void(std::size_t, std::size
 // The input of a point's modules for some rows. On the way to the third point the mixer's part of
 // the residual stream becomes final. What the next part of the layer starts from is kept, or
 // computed again.
-std::vector<float> LayerQuantizer::inputs(Stream& stream, std::size_t begin, std::size_t end,
-                                          std::size_t point) {
+LayerQuantizer::PointInputs LayerQuantizer::inputs(Stream& stream, std::size_t begin,
+                                                   std::size_t end, std::size_t point) {
   RowBatch batch(*this, stream, begin, end);
   model::LayerStep& s = batch.step();
   const auto keep = [&](TensorView values) {
@@ -276,17 +289,19 @@ std::vector<float> LayerQuantizer::inputs(Stream& stream, std::size_t begin, std
       input = s.mlp(s.mlp_input(batch.x()));
       keep(input);
   }
-  auto values = to_host(backend_, input);
-  if (!options_.token_weights) return values;
-  std::vector<float> weights(static_cast<std::size_t>(batch.x().dim(0)), 1.0f);
-  std::size_t t = 0;
+  PointInputs result{.values = to_host(backend_, input), .residual = {}};
+  if (adds_to_residual(point)) result.residual = to_host(backend_, batch.x());
+  return result;
+}
+
+// Square roots of what the tokens of some rows count at a point.
+std::vector<float> LayerQuantizer::weights_of(std::size_t begin, std::size_t end,
+                                              const std::vector<float>& residual) const {
+  std::vector<float> weights;
   for (std::size_t i = begin; i < end; ++i)
-    for (const float w : token_weights_[i]) weights[t++] = w;
-  if (point % 2 == 1) divide_by_norm(to_host(backend_, batch.x()), weights);
-  const std::size_t width = values.size() / weights.size();
-  for (t = 0; t < weights.size(); ++t)
-    for (std::size_t i = 0; i < width; ++i) values[t * width + i] *= weights[t];
-  return values;
+    weights.insert(weights.end(), token_weights_[i].begin(), token_weights_[i].end());
+  if (!residual.empty()) divide_by_norm(residual, weights);
+  return weights;
 }
 
 void LayerQuantizer::weigh_tokens(const std::function<void(const std::string&)>& step) {
@@ -374,19 +389,32 @@ void LayerQuantizer::finish_layer() {
 }
 
 InputStatistics LayerQuantizer::statistics(std::size_t point, std::int64_t in_features) {
-  InputSums sums(in_features, reference_ != nullptr, any_held_out_);
+  const bool makes_good = reference_ && adds_to_residual(point) && options_.residual_shift != 0;
+  InputSums sums(in_features, reference_ != nullptr, any_held_out_,
+                 makes_good ? checkpoint_.config().text.hidden_size : 0);
   for_batches([&](std::size_t begin, std::size_t end) {
-    std::vector<float> x, y;
+    PointInputs x, y;
     {
       const Stopwatch watch(seconds_.forward);
       x = inputs(real_, begin, end, point);
       if (reference_) y = inputs(*reference_, begin, end, point);
     }
     const Stopwatch watch(seconds_.statistics);
-    if (held_out(begin))
-      sums.add_held_out(x, linalg_);
-    else
-      sums.add(x, y, linalg_);
+    // Both streams by the same weights: their difference is what counts.
+    std::vector<float> weights;
+    if (options_.token_weights)
+      weights = weights_of(begin, end, reference_ ? y.residual : x.residual);
+    weigh(x.values, weights);
+    if (held_out(begin)) {
+      sums.add_held_out(x.values, linalg_);
+      return;
+    }
+    weigh(y.values, weights);
+    if (makes_good) {
+      for (std::size_t i = 0; i < y.residual.size(); ++i) y.residual[i] -= x.residual[i];
+      weigh(y.residual, weights);
+    }
+    sums.add(x.values, y.values, linalg_, makes_good ? y.residual : std::vector<float>());
   });
   const Stopwatch watch(seconds_.statistics);
   if (!ranks_.alone()) {
@@ -396,6 +424,7 @@ InputStatistics LayerQuantizer::statistics(std::size_t point, std::int64_t in_fe
     sums.set_rows(static_cast<std::int64_t>(rows[0]), static_cast<std::int64_t>(rows[1]));
     ranks_.sum(sums.hessian_sums());
     ranks_.sum(sums.shift_sums());
+    ranks_.sum(sums.residual_sums());
     ranks_.sum(sums.held_out_sums());
   }
   return sums.take();
@@ -412,7 +441,7 @@ void LayerQuantizer::solve_part(std::span<const float> weight, const model::Line
   const auto part =
       weight.subspan(static_cast<std::size_t>(begin * k), static_cast<std::size_t>(count * k));
   if (count > 0)
-    r.matrix = solver ? solver->solve(part, count, &r.report)
+    r.matrix = solver ? solver->solve(part, count, &r.report, begin)
                       : quantize_rtn(part, count, k, group_size(k), options_.scale_rule, kernels_,
                                      linalg_.pool());
   if (ranks_.alone()) return;

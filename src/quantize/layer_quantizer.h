@@ -97,7 +97,13 @@ class LayerQuantizer {
   };
   struct RowBatch;
   void for_batches(const std::function<void(std::size_t, std::size_t)>& body);
-  std::vector<float> inputs(Stream& stream, std::size_t begin, std::size_t end, std::size_t point);
+  // What the modules of a point read, and the residual stream that their outputs are added to.
+  struct PointInputs {
+    std::vector<float> values, residual;
+  };
+  PointInputs inputs(Stream& stream, std::size_t begin, std::size_t end, std::size_t point);
+  std::vector<float> weights_of(std::size_t begin, std::size_t end,
+                                const std::vector<float>& residual) const;
   void embed_rows();
   void finish_layer();
   InputStatistics statistics(std::size_t point, std::int64_t in_features);

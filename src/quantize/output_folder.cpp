@@ -199,6 +199,7 @@ json::object quantization_config(const QuantizeOptions& options) {
             {"serve_dtype", to_string(g.scale_rule.serve)},
             {"mse", g.scale_rule.search == ScaleSearch::mse ? 2.0 : 0.0},
             {"target_shift", g.target_shift},
+            {"residual_shift", g.residual_shift},
             {"refine_rounds", g.refine_rounds},
             {"refine_sweeps", g.refine_sweeps},
             {"token_weights", g.token_weights},

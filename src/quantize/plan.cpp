@@ -74,6 +74,8 @@ class LayerMemory {
     items.push_back({"forward step", step_bytes(k, solving)});
     const std::uint64_t square = u(k * k);
     const std::uint64_t extra = u(reference_ ? 4 : 0) + u(held_out_ ? 4 : 0);
+    const bool makes_good = reference_ && point % 2 == 1 && options_.residual_shift != 0;
+    if (makes_good) items.push_back({"residual stream", 4 * u(k * config_.hidden_size)});
     if (!solving) {
       items.push_back({"sums of x^T x", square * (8 + extra)});
       items.push_back({"packing", kPackBytes * u(k)});
@@ -82,7 +84,7 @@ class LayerMemory {
     const std::uint64_t foem = options_.foem_alpha != 0 ? 4 : 0;
     items.push_back({"Hessian and factor", square * (12 + extra + foem)});
     const std::uint64_t columns = u(k * widest);
-    const std::uint64_t target = options_.target_shift != 0 ? 4 : 0;
+    const std::uint64_t target = reference_ ? 4 : 0;
     // Rows and columns of the weight, its target, what the loop works on, codes and their return.
     std::uint64_t work = 4 + 1 + (options_.foem_beta != 0 ? 4 : 0);
     if (target > 0) work = std::max<std::uint64_t>(work, 8);
@@ -120,8 +122,8 @@ class LayerMemory {
 };
 
 // Work of one layer, for all tokens.
-void add_flops(QuantizePlan& plan, const Groups& groups, const GptqOptions& options,
-               bool reference) {
+void add_flops(QuantizePlan& plan, const Groups& groups, const GptqOptions& options, bool reference,
+               double hidden_size) {
   const auto tokens = static_cast<double>(plan.tokens);
   const double streams = reference ? 2 : 1;
   for (std::size_t point = 0; point < groups.size(); ++point) {
@@ -131,13 +133,15 @@ void add_flops(QuantizePlan& plan, const Groups& groups, const GptqOptions& opti
     const double times = point % 2 == 0 && !plan.arena.keep_inputs ? 2 : 1;
     plan.forward_flops += 2 * weights * tokens * streams * times;
     plan.statistics_flops += k * k * tokens * (reference ? 3 : 1);
+    if (reference && point % 2 == 1 && options.residual_shift != 0)
+      plan.statistics_flops += 2 * k * hidden_size * tokens;
     plan.factor_flops += 2.0 / 3 * k * k * k;
     double rows = 0;
     for (const auto& m : groups[point]) rows += static_cast<double>(m.out_features);
     const double reported =
         std::min(1.0, static_cast<double>(kReportRows * std::ssize(groups[point])) / rows);
     double per_weight = 1 + 4 * reported;  // columns; report
-    if (options.target_shift != 0) per_weight += 6;
+    if (reference) per_weight += options.target_shift != 0 ? 6 : 4;
     per_weight += 2.0 * static_cast<double>(options.refine_rounds * options.refine_sweeps);
     if (options.row_fallback) per_weight += 4;
     plan.solve_flops += per_weight * weights * k;
@@ -222,7 +226,8 @@ QuantizePlan plan_quantize(const checkpoint::TextConfig& config,
       if (plan.arena.keep_inputs) plan.items.push_back({"inputs that are kept", inputs});
     }
     for (std::size_t i = 0; i < kinds.size(); ++i)
-      for (std::int64_t n = 0; n < counts[i]; ++n) add_flops(plan, kinds[i], options, reference);
+      for (std::int64_t n = 0; n < counts[i]; ++n)
+        add_flops(plan, kinds[i], options, reference, static_cast<double>(config.hidden_size));
     double once = 0;
     for (std::size_t i = 0; i < kinds.size(); ++i)
       for (const auto& group : kinds[i])

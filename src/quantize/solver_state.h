@@ -15,6 +15,7 @@ struct PreparedInputs {
   std::vector<float> diag;      ///< [k] of it
   std::vector<double> u;        ///< [k, k] upper: U^T U = (H + damping)^-1
   std::vector<float> shift;     ///< [k, k] or empty
+  std::vector<float> residual;  ///< [out, k] in the original order, or empty
   std::vector<float> p;         ///< [k, k] GPTAQ's correction, or empty
   std::vector<float> held_out;  ///< [k, k] or empty
   double damp_percent = 0, smallest_pivot = 0;

@@ -31,8 +31,9 @@ class Mpi : public Communicator {
     check(MPI_Comm_size(local, &local_size_), "MPI_Comm_size");
     check(MPI_Comm_free(&local), "MPI_Comm_free");
     if (size_ != launched_ranks())
-      fail(ErrorCode::unavailable, "MPI: {} ranks were started, {} have met; is it Open MPI's mpirun?",
-           launched_ranks(), size_);
+      fail(ErrorCode::unavailable,
+           "MPI: {} ranks were started, {} have met; is it Open MPI's mpirun?", launched_ranks(),
+           size_);
   }
   ~Mpi() override {
     // After an error the others are elsewhere: only abort_all() ends them.

@@ -347,19 +347,23 @@ std::vector<float> random_floats(std::int64_t n, unsigned seed) {
 }
 
 TEST(InputSums, EqualDoubleSumsAndDoNotDependOnThreads) {
-  constexpr std::int64_t kIn = 200, kTokens = 700;
+  constexpr std::int64_t kIn = 200, kTokens = 700, kResidual = 48;
   const auto x = random_floats(kIn * kTokens, 1), y = random_floats(kIn * kTokens, 2);
+  const auto residual = random_floats(kResidual * kTokens, 3);
   std::vector<InputStatistics> results;
   for (const int threads : {1, 2, 3}) {
     Machine machine(threads);
-    InputSums sums(kIn, true, true);
+    InputSums sums(kIn, true, true, kResidual);
     auto other = y;
-    sums.add(std::span(x).first(300 * kIn), std::span(other).first(300 * kIn), machine.linalg);
-    sums.add(std::span(x).subspan(300 * kIn), std::span(other).subspan(300 * kIn), machine.linalg);
+    sums.add(std::span(x).first(300 * kIn), std::span(other).first(300 * kIn), machine.linalg,
+             std::span(residual).first(300 * kResidual));
+    sums.add(std::span(x).subspan(300 * kIn), std::span(other).subspan(300 * kIn), machine.linalg,
+             std::span(residual).subspan(300 * kResidual));
     sums.add_held_out(std::span(y).first(100 * kIn), machine.linalg);
     results.push_back(sums.take());
     EXPECT_EQ(results[0].hessian, results.back().hessian);
     EXPECT_EQ(results[0].shift, results.back().shift);
+    EXPECT_EQ(results[0].residual, results.back().residual);
     EXPECT_EQ(results[0].held_out, results.back().held_out);
   }
   for (std::size_t i : {0u, 7u, 199u})
@@ -373,6 +377,13 @@ TEST(InputSums, EqualDoubleSumsAndDoNotDependOnThreads) {
       EXPECT_NEAR(results[0].hessian[i * kIn + j], hessian, 1e-5);
       EXPECT_NEAR(results[0].shift[i * kIn + j], shift, 1e-5);
       EXPECT_NEAR(results[0].held_out[i * kIn + j], held_out, 1e-5);
+    }
+  for (std::size_t i : {0u, 47u})
+    for (std::size_t j : {0u, 131u, 199u}) {
+      double sum = 0;
+      for (std::size_t t = 0; t < kTokens; ++t)
+        sum += 2.0 / kTokens * residual[t * kResidual + i] * x[t * kIn + j];
+      EXPECT_NEAR(results[0].residual[i * kIn + j], sum, 1e-5);
     }
   InputSums empty(4, false, false);
   EXPECT_THROW(empty.take(), Error);
@@ -439,6 +450,39 @@ TEST(Gptq, DoesNotDependOnThreadsAndEveryPartLessensTheError) {
     options.target_shift = 1;
     step("target shift", 0.9, y);
   }
+}
+
+// What the residual stream lacks is what a linear map of the inputs would add: with the whole share
+// the weight becomes the sum of both, in whatever parts its outputs are solved.
+TEST(Gptq, MakesGoodWhatTheResidualStreamLacks) {
+  constexpr std::int64_t kIn = 96, kOut = 64, kTokens = 500;
+  Machine machine;
+  const auto x = correlated(kIn, kTokens, 2);
+  const auto w = random_floats(kIn * kOut, 3), lacking = random_floats(kIn * kOut, 4);
+  std::vector<float> residual(size(kTokens * kOut)), sum = w;
+  for (std::int64_t t = 0; t < kTokens; ++t)
+    for (std::int64_t n = 0; n < kOut; ++n)
+      for (std::int64_t k = 0; k < kIn; ++k)
+        residual[size(t * kOut + n)] += 0.3f * lacking[size(n * kIn + k)] * x[size(t * kIn + k)];
+  for (std::size_t i = 0; i < w.size(); ++i) sum[i] += 0.3f * lacking[i];
+  InputSums sums(kIn, false, false, kOut);
+  sums.add(x, {}, machine.linalg, residual);
+  const auto statistics = sums.take();
+  GptqOptions options{.damp_percent = 0.001, .residual_shift = 1};
+  const auto q = machine.gptq(w, kOut, statistics, options);
+  const double norm =
+      output_error({kOut, kIn, 8, 32, std::vector<std::uint8_t>(size(kIn * kOut), 128),
+                    std::vector<float>(size(kOut * kIn / 32), 1.0f)},
+                   sum, x, x);
+  EXPECT_LT(output_error(q, sum, x, x), 1e-4 * norm);
+  options.residual_shift = 0;
+  EXPECT_GT(output_error(machine.gptq(w, kOut, statistics, options), sum, x, x), 1e-2 * norm);
+  // Two halves of the outputs, solved apart.
+  options.residual_shift = 1;
+  Solver solver(statistics, options, choose_kernels(machine.linalg.isa()), machine.linalg);
+  const auto half =
+      solver.solve(std::span(w).subspan(size(kIn * kOut / 2)), kOut / 2, nullptr, kOut / 2);
+  EXPECT_TRUE(std::ranges::equal(half.codes, std::span(q.codes).subspan(q.codes.size() / 2)));
 }
 
 // A row whose held-out inputs are nothing like the others is better rounded plainly.
