@@ -14,6 +14,12 @@ inline std::size_t size(std::int64_t i) {
   return static_cast<std::size_t>(i);
 }
 
+/// Gives a vector's memory back: `v = {}` would keep it.
+template <typename T>
+void release(std::vector<T>& v) {
+  std::vector<T>().swap(v);
+}
+
 /// Lanes that one task takes: its part of a block of 128 columns stays in the cache.
 inline constexpr std::int64_t kStripe = 64;
 

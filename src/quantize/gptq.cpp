@@ -150,11 +150,11 @@ Solver::Solver(InputStatistics statistics, const GptqOptions& options, const Sol
     in.dead.push_back(dead[size(old)]);
   }
   in.hessian = permuted<float>(statistics.hessian, in.order, linalg.pool());
-  statistics.hessian = {};
+  release(statistics.hessian);
   in.held_out = permuted<float>(statistics.held_out, in.order, linalg.pool());
-  statistics.held_out = {};
+  release(statistics.held_out);
   in.shift = permuted<float>(statistics.shift, in.order, linalg.pool());
-  statistics.shift = {};
+  release(statistics.shift);
   in.residual = std::move(statistics.residual);
   factor(in, options, linalg);
   if (options.foem_alpha != 0 && !in.shift.empty())

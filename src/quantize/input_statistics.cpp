@@ -1,5 +1,6 @@
 #include "quantize/input_statistics.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "quantize/columns.h"
@@ -16,6 +17,23 @@ using linalg::Region;
 [[noreturn]] void not_finite() {
   fail(ErrorCode::bad_data,
        "the inputs of a module are not finite: the checkpoint's weights are damaged or overflow");
+}
+
+// to = scale times a symmetric matrix of which the upper triangle is given; `to` may be `upper`.
+// In squares, so that the columns written below the diagonal stay in the cache.
+template <typename T>
+void mirror(const std::vector<T>& upper, double scale, std::int64_t k, std::vector<float>& to,
+            bool& finite) {
+  constexpr std::int64_t kSquare = 64;
+  for (std::int64_t i0 = 0; i0 < k; i0 += kSquare)
+    for (std::int64_t j0 = i0; j0 < k; j0 += kSquare)
+      for (std::int64_t i = i0; i < std::min(i0 + kSquare, k); ++i)
+        for (std::int64_t j = std::max(i, j0); j < std::min(j0 + kSquare, k); ++j) {
+          const auto value = static_cast<float>(upper[size(i * k + j)] * scale);
+          finite &= std::isfinite(value);
+          to[size(i * k + j)] = value;
+          to[size(j * k + i)] = value;
+        }
 }
 
 void scale_by(std::vector<float>& values, double scale, bool& finite) {
@@ -73,30 +91,17 @@ InputStatistics InputSums::take() {
   s.hessian.resize(hessian_.size());
   const double scale = 2.0 / static_cast<double>(num_rows_);
   bool finite = true;
-  for (std::int64_t i = 0; i < k; ++i)
-    for (std::int64_t j = i; j < k; ++j) {
-      const auto value = static_cast<float>(hessian_[size(i * k + j)] * scale);
-      finite &= std::isfinite(value);
-      s.hessian[size(i * k + j)] = value;
-      s.hessian[size(j * k + i)] = value;
-    }
-  hessian_ = {};
+  mirror(hessian_, scale, k, s.hessian, finite);
+  release(hessian_);
   scale_by(shift_, scale, finite);
   scale_by(residual_, scale, finite);
   s.shift = std::move(shift_);
   s.residual = std::move(residual_);
   if (held_out_rows_ > 0) {
-    const double part = 2.0 / static_cast<double>(held_out_rows_);
-    for (std::int64_t i = 0; i < k; ++i)
-      for (std::int64_t j = i; j < k; ++j) {
-        const auto value = static_cast<float>(held_out_[size(i * k + j)] * part);
-        finite &= std::isfinite(value);
-        held_out_[size(i * k + j)] = value;
-        held_out_[size(j * k + i)] = value;
-      }
+    mirror(held_out_, 2.0 / static_cast<double>(held_out_rows_), k, held_out_, finite);
     s.held_out = std::move(held_out_);
   }
-  held_out_ = {};
+  release(held_out_);
   if (!finite) not_finite();
   return s;
 }
