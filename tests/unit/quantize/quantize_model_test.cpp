@@ -81,6 +81,8 @@ std::vector<std::string> names_in(const fs::path& folder) {
 TEST_F(QuantizeModel, WritesWhatLoadsAndIsClose) {
   for (const Method method : {Method::gptq, Method::rtn}) {
     QuantizeOptions options = method == Method::gptq ? gptq() : rtn();
+    // Twelve short rows say little about the streams: the weights would move further than steps.
+    options.gptq.target_shift = options.gptq.residual_shift = 0;
     options.overwrite = true;
     const QuantizeResult result = run(out, options);
     EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"out"});
@@ -292,7 +294,7 @@ TEST_F(QuantizeModel, RefusesBadOptionsAndSources) {
   refuse([](auto& o) { o.gptq.damp_percent = 0; }, "--damp");
   QuantizeOptions small = gptq();
   small.max_memory = 1000;
-  EXPECT_EQ(code_of(out, small, "sums of x^T x"), ErrorCode::out_of_memory);
+  EXPECT_EQ(code_of(out, small, "--preset reference needs less"), ErrorCode::out_of_memory);
   refuse([](auto& o) { o.gptq.damp_percent = std::nan(""); }, "--damp");
   EXPECT_FALSE(fs::exists(out));
   run(out, rtn());
