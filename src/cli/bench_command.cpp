@@ -185,13 +185,18 @@ void run(const Options& o) {
   const auto after = ops::cpu::measure_machine(isa, machine.pool);
   speed.read_bytes_per_second = std::max(speed.read_bytes_per_second, after.read_bytes_per_second);
   speed.f32_flops_per_second = std::max(speed.f32_flops_per_second, after.f32_flops_per_second);
+  speed.int8_ops_per_second = std::max(speed.int8_ops_per_second, after.int8_ops_per_second);
+  const bool int8 = o.compute.activations != "float32" && o.compute.backend != "reference";
+  const double prefill_peak = int8 ? speed.int8_ops_per_second : speed.f32_flops_per_second;
 
   json::array list;
   if (!o.as_json) {
-    fmt::print("{} on {} threads, {}: reads {:.1f} GB/s, {:.0f} GFLOP/s float32\n",
-               o.model.empty() ? "random weights of " + o.synthetic : o.model,
-               machine.pool.num_threads(), machine.backend->name(),
-               speed.read_bytes_per_second / 1e9, speed.f32_flops_per_second / 1e9);
+    fmt::print(
+        "{} on {} threads, {}: reads {:.1f} GB/s, {:.0f} GOP/s int8, {:.0f} GFLOP/s "
+        "float32\n",
+        o.model.empty() ? "random weights of " + o.synthetic : o.model, machine.pool.num_threads(),
+        machine.backend->name(), speed.read_bytes_per_second / 1e9, speed.int8_ops_per_second / 1e9,
+        speed.f32_flops_per_second / 1e9);
     fmt::print("  weights read by a step: {}\n",
                format_bytes(static_cast<double>(model.bytes_per_step())));
     fmt::print("  {:<9}{:>8}{:>9}{:>7}{:>12}{:>11}{:>11}{:>11}\n", "case", "prompt", "context",
@@ -203,8 +208,7 @@ void run(const Options& o) {
         c.bytes_per_step > 0
             ? rate / static_cast<double>(c.batch) * c.bytes_per_step / speed.read_bytes_per_second
             : 0;
-    const double peak =
-        c.flops_per_token > 0 ? rate * c.flops_per_token / speed.f32_flops_per_second : 0;
+    const double peak = c.flops_per_token > 0 ? rate * c.flops_per_token / prefill_peak : 0;
     const double low = *std::ranges::min_element(c.rates),
                  high = *std::ranges::max_element(c.rates);
     if (!o.as_json)
@@ -223,6 +227,7 @@ void run(const Options& o) {
   if (o.as_json)
     fmt::print("{}\n", to_json(json::object{{"machine",
                                              {{"read_gb_s", speed.read_bytes_per_second / 1e9},
+                                              {"int8_gop_s", speed.int8_ops_per_second / 1e9},
                                               {"fp32_gflop_s", speed.f32_flops_per_second / 1e9},
                                               {"threads", machine.pool.num_threads()},
                                               {"isa", isa}}},
@@ -230,8 +235,8 @@ void run(const Options& o) {
   else
     fmt::print(
         "  limit of decode: bytes of weights, states and KV cache over the read bandwidth;\n"
-        "  of prefill: multiply-adds of the linears over the float32 peak. Both measured in this "
-        "run.\n");
+        "  of prefill: multiply-adds of the linears over the {} peak. Both measured in this run.\n",
+        int8 ? "int8" : "float32");
 }
 
 }  // namespace

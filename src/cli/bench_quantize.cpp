@@ -40,7 +40,9 @@ class WorkFolder {
 
 }  // namespace
 
-void bench_quantize(const BenchQuantizeOptions& o, const ComputeOptions& compute) {
+void bench_quantize(const BenchQuantizeOptions& o, const ComputeOptions& given) {
+  ComputeOptions compute = given;
+  compute.activations = "float32";  // as in quantize
   if (o.samples < 1 || o.tokens < 1)
     fail(ErrorCode::invalid_argument, "--samples and --tokens: expected 1 or more");
   const bool shortened = o.synthetic.find(":vocab=") != std::string::npos;

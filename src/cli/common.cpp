@@ -20,12 +20,15 @@ void ComputeOptions::add_to(CLI::App& app, bool with_kv) {
       ->capture_default_str();
   app.add_option("--backend", backend, "auto, cpu, or reference (slow, double precision)")
       ->capture_default_str();
-  app.add_option("--isa", isa, "instruction set of the cpu backend: auto, generic, avx2, avx512")
+  app.add_option("--isa", isa,
+                 "instruction set of the cpu backend: auto, generic, avx2, avx_vnni, avx512")
       ->capture_default_str();
   app.add_option("--threads", threads, "compute threads; 0: one for each usable CPU")
       ->capture_default_str();
-  app.add_option("--activations", activations,
-                 "what inputs of quantized linears are rounded to: auto, float32 (not rounded)")
+  app.add_option(
+         "--activations", activations,
+         "what inputs of quantized linears are rounded to, in groups of 32: int8, int16, or "
+         "float32 (not rounded); auto: int16 on a CPU")
       ->capture_default_str();
   if (with_kv)
     app.add_option("--kv-cache-dtype", kv_cache_dtype, "auto (float32), float32, bfloat16")
@@ -92,12 +95,8 @@ Machine::Machine(const ComputeOptions& options)
   if (options.device != "auto" && options.device != "cpu")
     fail(ErrorCode::invalid_argument, "--device {}: expected auto, cpu or cuda[:N]",
          options.device);
-  if (options.activations != "auto" && options.activations != "float32")
-    fail(ErrorCode::invalid_argument,
-         "--activations {}: the cpu backend computes with float32 activations; expected auto or "
-         "float32",
-         options.activations);
-  backend = ops::make_backend({.backend = options.backend, .isa = options.isa}, pool);
+  backend = ops::make_backend(
+      {.backend = options.backend, .isa = options.isa, .activations = options.activations}, pool);
 }
 
 void require_memory(const checkpoint::Checkpoint& checkpoint, const model::PoolOptions& caches,

@@ -57,6 +57,7 @@ void run(bool as_json, const ComputeOptions& compute) {
                                     {"isas", json::array(isas.begin(), isas.end())},
                                     {"memory", {{"total_bytes", total}, {"available_bytes", free}}},
                                     {"read_gb_s", speed.read_bytes_per_second / 1e9},
+                                    {"int8_gop_s", speed.int8_ops_per_second / 1e9},
                                     {"fp32_gflop_s", speed.f32_flops_per_second / 1e9},
                                     {"gpus", json::array()},
                                     {"fits", std::move(fits)}}));
@@ -67,8 +68,9 @@ void run(bool as_json, const ComputeOptions& compute) {
   fmt::print("instructions   {} (in use: {})\n", fmt::join(isas, ", "), machine.backend->name());
   fmt::print("memory         {} in all, {} free\n", format_bytes(static_cast<double>(total)),
              format_bytes(static_cast<double>(free)));
-  fmt::print("speed          reads {:.1f} GB/s, {:.0f} GFLOP/s float32\n",
-             speed.read_bytes_per_second / 1e9, speed.f32_flops_per_second / 1e9);
+  fmt::print("speed          reads {:.1f} GB/s, {:.0f} GOP/s int8, {:.0f} GFLOP/s float32\n",
+             speed.read_bytes_per_second / 1e9, speed.int8_ops_per_second / 1e9,
+             speed.f32_flops_per_second / 1e9);
   fmt::print("GPUs           none used: this build has no CUDA backend\n\n");
   fmt::print("{:<8}{:>14}{:>18}\n", "model", "BF16", "GPTQ 8-bit g32");
   for (const Size& s : published_sizes()) {

@@ -124,6 +124,7 @@ Command add_logits(CLI::App& app) {
       ->capture_default_str();
   c->add_option("--chunk", o->chunk, "tokens computed at once")->capture_default_str();
   c->add_flag("--hidden", o->hidden, "also hidden.0 (embedding) to hidden.N (after layer N)");
+  o->compute.activations = "float32";  // exact unless asked otherwise: this command judges
   o->compute.add_to(*c);
   return [o, text] {
     o->has_text = text->count() > 0;

@@ -137,6 +137,7 @@ Command add_perplexity(CLI::App& app) {
   c->add_flag("--write-card", o->write_card,
               "with --base: put the figures into MODEL/README.md, the model's card");
   c->add_flag("--json", o->as_json, "print one JSON object");
+  o->compute.activations = "float32";  // exact unless asked otherwise: this command judges
   o->compute.add_to(*c, false);
   return [o] { run(*o); };
 }

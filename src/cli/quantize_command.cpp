@@ -204,6 +204,12 @@ void run(Options& o) {
   o.quantize.method = o.method == "gptq" ? quantize::Method::gptq : quantize::Method::rtn;
   apply_preset(o);
   o.quantize.shard_bytes = parse_bytes(o.shard_size);
+  // The Hessians must be those of the weights alone.
+  if (o.compute.activations != "auto" && o.compute.activations != "float32")
+    fail(ErrorCode::invalid_argument,
+         "--activations {}: quantize computes with float32 activations; expected auto or float32",
+         o.compute.activations);
+  o.compute.activations = "float32";
   Machine machine(o.compute);
   const bool first = machine.ranks->rank() == 0;
   const auto source = checkpoint::Checkpoint::open(checkpoint::locate_model(o.model));

@@ -23,9 +23,11 @@ inline std::vector<std::string> isas() {
 
 struct Bench {
   explicit Bench(const std::string& isa, int threads = 2)
-      : pool(threads),
-        backend(isa == "reference" ? make_backend({.backend = "reference"}, pool)
-                                   : make_backend({.backend = "cpu", .isa = isa}, pool)) {}
+      : Bench(isa == "reference" ? BackendOptions{.backend = "reference"}
+                                 : BackendOptions{.backend = "cpu", .isa = isa},
+              threads) {}
+  explicit Bench(const BackendOptions& options, int threads)
+      : pool(threads), backend(make_backend(options, pool)) {}
   ThreadPool pool;
   std::unique_ptr<Backend> backend;
 

@@ -9,8 +9,10 @@
 
 namespace octet::ops::cpu {
 
-std::unique_ptr<Backend> make_cpu_backend(const std::string& isa, ThreadPool& pool) {
-  return std::make_unique<CpuBackend>(choose_kernels(isa), pool);
+std::unique_ptr<Backend> make_cpu_backend(const std::string& isa, int int8_terms,
+                                          ThreadPool& pool) {
+  return std::make_unique<CpuBackend>(choose_kernels(isa), choose_int8_kernels(isa), int8_terms,
+                                      pool);
 }
 
 Tensor CpuBackend::allocate(DType type, Shape shape) {
@@ -92,18 +94,30 @@ MachineSpeed measure_machine(const std::string& isa, ThreadPool& pool) {
     speed.read_bytes_per_second =
         std::max(speed.read_bytes_per_second, static_cast<double>(kBytes) / seconds_since(start));
   }
-  std::vector<float> sinks(size(pool.num_threads()) * 16);
-  std::vector<double> flops(size(pool.num_threads()) * 8);
-  for (int round = 0; round < 3; ++round) {
-    const auto start = Clock::now();
-    pool.parallel_for(pool.num_threads(), 1, [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t i = begin; i < end; ++i)
-        flops[size(i) * 8] = kernels.fma_peak(4'000'000, &sinks[size(i) * 16]);
-    });
-    double total = 0;
-    for (std::size_t i = 0; i < flops.size(); i += 8) total += flops[i];
-    speed.f32_flops_per_second = std::max(speed.f32_flops_per_second, total / seconds_since(start));
-  }
+  // Operations of all threads over the time of the slowest, the best of three rounds.
+  const auto peak = [&](auto&& work) {
+    double best = 0;
+    std::vector<double> done(size(pool.num_threads()) * 8);
+    for (int round = 0; round < 3; ++round) {
+      const auto start = Clock::now();
+      pool.parallel_for(pool.num_threads(), 1, [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t i = begin; i < end; ++i) done[size(i) * 8] = work();
+      });
+      double total = 0;
+      for (std::size_t i = 0; i < done.size(); i += 8) total += done[i];
+      best = std::max(best, total / seconds_since(start));
+    }
+    return best;
+  };
+  speed.f32_flops_per_second = peak([&] {
+    float sink = 0;
+    return kernels.fma_peak(4'000'000, &sink);
+  });
+  const Int8Kernels& int8 = choose_int8_kernels(isa);
+  speed.int8_ops_per_second = peak([&] {
+    std::int32_t sink = 0;
+    return int8.dot_peak(2'000'000, &sink);
+  });
   return speed;
 }
 

@@ -7,14 +7,17 @@
 
 namespace octet::ops::cpu {
 
-/// Errors: as choose_kernels in isa.h.
-std::unique_ptr<Backend> make_cpu_backend(const std::string& isa, ThreadPool& pool);
+/// int8_terms: inputs of quantized linears are rounded, in groups of 32, to one int8 or two
+/// (int8_linear.inl), where the weight has no zero points of its own and groups of whole 32s; 0:
+/// nothing is rounded. Errors: as choose_kernels in isa.h.
+std::unique_ptr<Backend> make_cpu_backend(const std::string& isa, int int8_terms, ThreadPool& pool);
 
 /// What `octet bench` and `octet doctor` measure with all threads of the pool and the machine's
 /// best kernels; about 0.3 s each.
 struct MachineSpeed {
   double read_bytes_per_second = 0;  ///< streaming reads of a block far larger than the caches
   double f32_flops_per_second = 0;   ///< multiply-adds in registers, two operations each
+  double int8_ops_per_second = 0;    ///< the same of int8 dot products
 };
 MachineSpeed measure_machine(const std::string& isa, ThreadPool& pool);
 

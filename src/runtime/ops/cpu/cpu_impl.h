@@ -23,6 +23,10 @@ struct CpuLinear final : PackedLinear {
     PanelWeight panels;
     Tensor memory;
     std::int64_t num_panels = 0;
+    bool takes_int8() const {
+      return panels.kind == PanelKind::u8 && !panels.has_zeros &&
+             panels.group_size % kInt8Group == 0;
+    }
     /// Act-order: where in x each packed input feature lies; empty: in order.
     std::vector<std::int32_t> gather;
   };
@@ -83,7 +87,9 @@ class CpuStateCache final : public StateCache {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const CpuKernels& kernels, ThreadPool& pool) : kernels_(kernels), pool_(pool) {}
+  /// int8_terms: of rounded inputs, 0: they are not rounded.
+  CpuBackend(const CpuKernels& kernels, const Int8Kernels& int8, int int8_terms, ThreadPool& pool)
+      : kernels_(kernels), int8_(&int8), int8_terms_(int8_terms), pool_(pool) {}
   std::string name() const override { return std::string("cpu/") + kernels_.isa; }
   Device device() const override { return {}; }
   Tensor allocate(DType type, Shape shape) override;
@@ -117,9 +123,14 @@ class CpuBackend final : public Backend {
     if (block.size() < size(n)) block.resize(size(n));
     return block.data();
   }
+  Int8Rows quantize_inputs(const float* x, std::int64_t rows, std::int64_t k);
   const CpuKernels& kernels_;
+  const Int8Kernels* int8_;
+  int int8_terms_;
   ThreadPool& pool_;
-  std::vector<float> worker_scratch_, gathered_, keys_, gates_;
+  std::vector<float> worker_scratch_, gathered_, keys_, gates_, input_scales_;
+  std::vector<std::int8_t> input_codes_;
+  std::vector<std::int32_t> input_corrections_;
 };
 
 }  // namespace octet::ops::cpu

@@ -105,6 +105,40 @@ struct CpuKernels {
   double (*fma_peak)(std::int64_t iterations, float* sink);
 };
 
+/// Inputs that share a scale when they are rounded to int8.
+inline constexpr std::int64_t kInt8Group = 32;
+
+/// Rows of a linear's input as integers of one or two int8 terms, in tiles of
+/// Int8Kernels::tile_rows. A tile of R rows has codes [in / 4][terms][R][4] and, for each group of
+/// 32 inputs, scales [R] and corrections [R] (-128 times the sum of the codes: what weight codes
+/// that are stored with a zero point of 128 are too much).
+struct Int8Rows {
+  const std::int8_t* codes;
+  const float* scales;
+  const std::int32_t* corrections;
+  std::int64_t rows;
+};
+
+/// Products of integer inputs with panels of codes; a set for each integer instruction. Members of
+/// two elements are for one term and for two.
+struct Int8Kernels {
+  const char* isa;
+  std::int64_t tile_rows[2];
+  /// One tile: rows <= tile_rows rows of x [k], k a multiple of kInt8Group.
+  void (*quantize_rows[2])(const float* x, std::int64_t rows, std::int64_t ldx, std::int64_t k,
+                           std::int8_t* codes, float* scales, std::int32_t* corrections);
+  /// Panels [begin, end) of w, whose kind is u8 without zeros, groups multiples of kInt8Group.
+  void (*linear[2])(const PanelWeight& w, std::int64_t begin, std::int64_t end, const Int8Rows& x,
+                    float* y, std::int64_t ldy);
+  /// Dot products of integers in registers; returns operations done. For measuring the peak.
+  double (*dot_peak)(std::int64_t iterations, std::int32_t* sink);
+};
+
+const Int8Kernels& generic_int8_kernels();
+const Int8Kernels& avx2_int8_kernels();
+const Int8Kernels& avx_vnni_int8_kernels();
+const Int8Kernels& avx512_vnni_int8_kernels();
+
 const CpuKernels& generic_kernels();
 const CpuKernels& avx2_kernels();
 const CpuKernels& avx512_kernels();

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <optional>
 
 #include "runtime/base/error.h"
 #include "runtime/ops/cpu/cpu_impl.h"
@@ -182,6 +183,25 @@ std::unique_ptr<PackedLinear> CpuBackend::pack_linear(std::span<const LinearPart
   return std::make_unique<CpuLinear>(parts, slice, pool_);
 }
 
+Int8Rows CpuBackend::quantize_inputs(const float* x, std::int64_t rows, std::int64_t k) {
+  const int terms = int8_terms_;
+  const std::int64_t groups = k / kInt8Group, tile = int8_->tile_rows[terms - 1];
+  const auto grow = [](auto& block, std::int64_t n) {
+    if (block.size() < size(n)) block.resize(size(n));
+    return block.data();
+  };
+  std::int8_t* codes = grow(input_codes_, rows * k * terms);
+  float* scales = grow(input_scales_, rows * groups);
+  std::int32_t* corrections = grow(input_corrections_, rows * groups);
+  pool_.parallel_for((rows + tile - 1) / tile, 1, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t r = begin * tile; r < std::min(end * tile, rows); r += tile)
+      int8_->quantize_rows[terms - 1](x + r * k, std::min(tile, rows - r), k, k,
+                                      codes + r * k * terms, scales + r * groups,
+                                      corrections + r * groups);
+  });
+  return {codes, scales, corrections, rows};
+}
+
 void CpuBackend::linear(TensorView x, const PackedLinear& packed, TensorView y) {
   const auto& w = static_cast<const CpuLinear&>(packed);
   const std::int64_t rows = x.dim(0), k = w.in_features(), n = w.out_features();
@@ -190,6 +210,7 @@ void CpuBackend::linear(TensorView x, const PackedLinear& packed, TensorView y) 
   constexpr std::int64_t kScratch = 2 * kBlock * kPanel;
   float* scratch_base = scratch(worker_scratch_, pool_.num_threads() * kScratch);
   std::int64_t column = 0;
+  std::optional<Int8Rows> shared;  // x as int8, for all parts that take it in its own order
   for (const CpuLinear::Part& part : w.parts) {
     const float* in = x.as<float>();
     if (!part.gather.empty()) {
@@ -202,6 +223,15 @@ void CpuBackend::linear(TensorView x, const PackedLinear& packed, TensorView y) 
     // A few pieces a thread balance the load; whole tiles of panels keep the kernels busy.
     const std::int64_t grain =
         std::clamp<std::int64_t>(part.num_panels / (pool_.num_threads() * 8) / 4 * 4, 4, 64);
+    if (int8_terms_ > 0 && part.takes_int8()) {
+      if (!shared || !part.gather.empty()) shared = quantize_inputs(in, rows, k);
+      pool_.parallel_for(part.num_panels, grain, [&](std::int64_t begin, std::int64_t end, int) {
+        int8_->linear[int8_terms_ - 1](part.panels, begin, end, *shared, out, n);
+      });
+      if (!part.gather.empty()) shared.reset();
+      column += part.panels.out_features;
+      continue;
+    }
     pool_.parallel_for(part.num_panels, grain,
                        [&](std::int64_t begin, std::int64_t end, int worker) {
                          kernels_.linear(part.panels, begin, end, in, rows, k, out, n,

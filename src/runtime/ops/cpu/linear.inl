@@ -58,15 +58,6 @@ OCTET_INLINE void unpack_block(const PanelWeight& w, const std::byte* panel, std
   }
 }
 
-// Adds a block's sums to the totals in y, or writes them if it is the first block.
-OCTET_INLINE void put_total(float* y, Vec block, bool first, std::int64_t count) {
-  if (count >= kWidth) {
-    store(y, first ? block : load(y) + block);
-  } else if (count > 0) {
-    store_part(y, first ? block : load_part(y, count) + block, count);
-  }
-}
-
 // Rows times unpacked panels [kTilePanels][kBlock][16] over `count` input features.
 template <int kRows, int kPanels>
 OCTET_INLINE void tile(const float* weights, std::int64_t count, const float* x, std::int64_t ldx,

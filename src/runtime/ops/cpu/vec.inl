@@ -115,3 +115,12 @@ OCTET_INLINE void store_part(float* p, Vec v, std::int64_t count) {
   store(padded, v);
   for (std::int64_t i = 0; i < count; ++i) p[i] = padded[i];
 }
+
+// Adds a block's sums to the totals in y, or writes them if it is the first block.
+OCTET_INLINE void put_total(float* y, Vec block, bool first, std::int64_t count) {
+  if (count >= kWidth) {
+    store(y, first ? block : load(y) + block);
+  } else if (count > 0) {
+    store_part(y, first ? block : load_part(y, count) + block, count);
+  }
+}

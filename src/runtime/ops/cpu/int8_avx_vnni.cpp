@@ -1,0 +1,42 @@
+#include <cstring>
+
+#include "runtime/ops/cpu/kernels.h"
+#include "runtime/tensor/dtype.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avxvnni,avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avxvnni,avx2,fma,f16c")
+#endif
+namespace octet::ops::cpu::avx_vnni_int8 {
+constexpr int kWidth = 8;
+// 16 registers. One term: 3 rows x 2 vectors of sums, as many of totals, 2 of weights, 1 broadcast;
+// two terms: 2 rows x 2 vectors of sums twice.
+constexpr int kInt8TileRows[2] = {3, 2}, kInt8Panels = 1, kInt8DirectPanels = 2;
+constexpr bool kInt8Corrects = true;
+constexpr const char* kName = "avx_vnni";
+#define OCTET_VEC_FMA(a, b, c) ((Vec)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define OCTET_VEC_LOAD_F16(p) \
+  ((Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))
+#define OCTET_DOT_U8(acc, w, in) \
+  ((VecI)_mm256_dpbusd_avx_epi32((__m256i)(acc), (__m256i)(w), (__m256i)(in)))
+#define OCTET_INLINE inline __attribute__((always_inline))
+#include "runtime/ops/cpu/int8_linear.inl"
+#include "runtime/ops/cpu/vec.inl"
+}  // namespace octet::ops::cpu::avx_vnni_int8
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+namespace octet::ops::cpu {
+const Int8Kernels& avx_vnni_int8_kernels() {
+  return avx_vnni_int8::kInt8Kernels;
+}
+}  // namespace octet::ops::cpu
+#endif

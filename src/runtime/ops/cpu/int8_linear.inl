@@ -1,0 +1,187 @@
+// y = x w^T with both sides as integers: the weight's codes and inputs rounded to integers.
+//
+// The result is defined once, for every instruction set and any rows side by side. Each 32 inputs
+// of a row have a largest magnitude m and codes q = round(x * (L / m)), halves to even, with L = 127
+// (one term) or 127 * 128 (two terms: q = 128 high + low, both int8). The sum of products of codes
+// over 32 inputs is exact in int32; these sums, times weight scale times m / L, are added in
+// float32 by multiply-add in order of k, from zero.
+
+template <int kTerms>
+constexpr float kInt8Levels = kTerms == 1 ? 127.0f : 127.0f * 128.0f;
+
+// Codes, scales and -128 times the sum of the codes for up to a tile of rows, laid out so that the
+// products read it in one stream. kernels.h: Int8Rows.
+template <int kTerms>
+void quantize_rows(const float* x, std::int64_t rows, std::int64_t ldx, std::int64_t k,
+                   std::int8_t* codes, float* scales, std::int32_t* corrections) {
+  constexpr int kVecs = kInt8Group / kWidth, kWords = kInt8Group / 4;
+  const Vec magic = splat(12582912.0f);  // 1.5 * 2^23: the sum's low bits are the rounded integer
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t g = 0; g < k / kInt8Group; ++g) {
+      const float* in = x + r * ldx + g * kInt8Group;
+      Vec v[kVecs], top = {};
+      for (int i = 0; i < kVecs; ++i) {
+        v[i] = load(in + i * kWidth);
+        top = max(top, max(v[i], -v[i]));
+      }
+      const float largest = max_lane(top);
+      const Vec inverse = splat(largest > 0 ? kInt8Levels<kTerms> / largest : 0.0f);
+      std::int32_t wide[kTerms][kInt8Group];
+      VecI sums = {};
+      for (int i = 0; i < kVecs; ++i) {
+        const VecI q = (VecI)(v[i] * inverse + magic) - (VecI)magic;
+        sums += q;
+        // The high part rounded: both parts fit int8.
+        const VecI high = kTerms == 1 ? q : (q + 64) >> 7;
+        __builtin_memcpy(wide[0] + i * kWidth, &high, sizeof high);
+        if constexpr (kTerms == 2) {
+          const VecI low = q - (high << 7);
+          __builtin_memcpy(wide[1] + i * kWidth, &low, sizeof low);
+        }
+      }
+      for (int t = 0; t < kTerms; ++t) {
+        std::int8_t narrow[kInt8Group];
+        for (int i = 0; i < kInt8Group; ++i) narrow[i] = static_cast<std::int8_t>(wide[t][i]);
+        for (std::int64_t i = 0; i < kWords; ++i)
+          __builtin_memcpy(codes + (((g * kWords + i) * kTerms + t) * rows + r) * 4, narrow + i * 4,
+                           4);
+      }
+      std::int32_t sum = 0;
+      for (int i = 0; i < kWidth; ++i) sum += sums[i];
+      scales[g * rows + r] = largest / kInt8Levels<kTerms>;
+      corrections[g * rows + r] = -128 * sum;
+    }
+}
+
+OCTET_INLINE VecI splat_word(const void* p) {
+  std::int32_t word;
+  __builtin_memcpy(&word, p, 4);
+  return VecI{} + word;
+}
+
+// kRows rows (a tile of the inputs) times kPanels panels.
+template <int kTerms, int kRows, int kPanels>
+void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, const float* scales,
+               const std::int32_t* corrections, float* y, std::int64_t ldy) {
+  constexpr int kVecs = kPanels * kPanelVecs;
+  Vec totals[kRows][kVecs] = {};
+  const std::byte* at[kPanels];
+  for (int p = 0; p < kPanels; ++p)
+    at[p] = w.data + static_cast<std::size_t>(panel + p) * w.panel_bytes;
+  const std::size_t scale_bytes = w.group_bytes - static_cast<std::size_t>(w.group_size) * kPanel;
+  for (std::int64_t k0 = 0; k0 < w.in_features; k0 += w.group_size) {
+    const std::byte* factor[kPanels];
+    for (int p = 0; p < kPanels; ++p)
+      factor[p] = at[p] + static_cast<std::size_t>(w.group_size) * kPanel;
+    for (std::int64_t k = 0; k < w.group_size; k += kInt8Group) {
+      VecI sums[kRows][kVecs], high[kRows][kVecs] = {};  // high: of two terms only
+      for (int r = 0; r < kRows; ++r) {
+        const VecI start = kInt8Corrects ? splat_word(corrections + r) : VecI{};
+        for (int v = 0; v < kVecs; ++v) sums[r][v] = start;
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < kInt8Group / 4; ++i) {
+        VecI words[kVecs];
+        for (int p = 0; p < kPanels; ++p) {
+          const std::byte* from = at[p] + i * 4 * kPanel;
+          if (kRows <= 4) __builtin_prefetch(from + 2048);
+          for (int s = 0; s < kPanelVecs; ++s)
+            words[p * kPanelVecs + s] = load_words(from + s * kWidth * 4);
+        }
+        for (int r = 0; r < kRows; ++r) {
+          if constexpr (kTerms == 2) {
+            const VecI top = splat_word(x + (2 * i * kRows + r) * 4);
+            for (int v = 0; v < kVecs; ++v) high[r][v] = OCTET_DOT_U8(high[r][v], words[v], top);
+          }
+          const VecI in = splat_word(x + ((i * kTerms + kTerms - 1) * kRows + r) * 4);
+          for (int v = 0; v < kVecs; ++v) sums[r][v] = OCTET_DOT_U8(sums[r][v], words[v], in);
+        }
+      }
+      for (int p = 0; p < kPanels; ++p)
+        for (int s = 0; s < kPanelVecs; ++s) {
+          const Vec scale = w.f32_scales
+                                ? load(reinterpret_cast<const float*>(factor[p]) + s * kWidth)
+                                : load_f16(factor[p] + s * kWidth * 2);
+          const int v = p * kPanelVecs + s;
+          for (int r = 0; r < kRows; ++r) {
+            const VecI sum = kTerms == 1 ? sums[r][v] : (high[r][v] << 7) + sums[r][v];
+            totals[r][v] = fma(to_float(sum), scale * splat(scales[r]), totals[r][v]);
+          }
+        }
+      x += kTerms * kInt8Group * kRows;
+      scales += kRows;
+      corrections += kRows;
+      for (int p = 0; p < kPanels; ++p) at[p] += kInt8Group * kPanel;
+    }
+    for (int p = 0; p < kPanels; ++p) at[p] += scale_bytes;
+  }
+  for (int r = 0; r < kRows; ++r)
+    for (int p = 0; p < kPanels; ++p)
+      for (int s = 0; s < kPanelVecs; ++s) {
+        const std::int64_t n = (panel + p) * kPanel + s * kWidth;
+        put_total(y + r * ldy + n, totals[r][p * kPanelVecs + s], true, w.out_features - n);
+      }
+}
+
+template <int kTerms, int kRows, int kPanels>
+OCTET_INLINE void int8_any_rows(std::int64_t rows, const PanelWeight& w, std::int64_t panel,
+                                const std::int8_t* x, const float* scales,
+                                const std::int32_t* corrections, float* y, std::int64_t ldy) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows)
+      return int8_any_rows<kTerms, kRows - 1, kPanels>(rows, w, panel, x, scales, corrections, y,
+                                                       ldy);
+  }
+  int8_tile<kTerms, kRows, kPanels>(w, panel, x, scales, corrections, y, ldy);
+}
+
+// All tiles of rows over kPanels panels, which stay in the cache meanwhile.
+template <int kTerms, int kPanels>
+OCTET_INLINE void int8_all_rows(const PanelWeight& w, std::int64_t panel, const Int8Rows& x,
+                                float* y, std::int64_t ldy) {
+  constexpr std::int64_t kRows = kInt8TileRows[kTerms - 1];
+  const std::int64_t groups = w.in_features / kInt8Group;
+  for (std::int64_t r = 0; r < x.rows; r += kRows) {
+    const std::int64_t rows = x.rows - r < kRows ? x.rows - r : kRows;
+    int8_any_rows<kTerms, kRows, kPanels>(rows, w, panel, x.codes + r * kTerms * w.in_features,
+                                          x.scales + r * groups, x.corrections + r * groups,
+                                          y + r * ldy, ldy);
+  }
+}
+
+template <int kTerms>
+void int8_linear_panels(const PanelWeight& w, std::int64_t begin, std::int64_t end,
+                        const Int8Rows& x, float* y, std::int64_t ldy) {
+  std::int64_t panel = begin;
+  if constexpr (kInt8DirectPanels > kInt8Panels) {
+    // One row is bound by memory: more streams at once.
+    if (x.rows == 1)
+      for (; panel + kInt8DirectPanels <= end; panel += kInt8DirectPanels)
+        int8_tile<kTerms, 1, kInt8DirectPanels>(w, panel, x.codes, x.scales, x.corrections, y, ldy);
+  }
+  for (; panel + kInt8Panels <= end; panel += kInt8Panels)
+    int8_all_rows<kTerms, kInt8Panels>(w, panel, x, y, ldy);
+  if constexpr (kInt8Panels > 1)
+    for (; panel < end; ++panel) int8_all_rows<kTerms, 1>(w, panel, x, y, ldy);
+}
+
+double dot_peak_loop(std::int64_t iterations, std::int32_t* sink) {
+  constexpr int kChains = 10;
+  VecI sums[kChains];
+  for (int c = 0; c < kChains; ++c) sums[c] = VecI{} + c;  // equal chains would become one
+  volatile std::int32_t a_source = 0x81828384, b_source = 0x01020304;  // unknown to the compiler
+  const VecI a = VecI{} + a_source, b = VecI{} + b_source;
+  for (std::int64_t i = 0; i < iterations; ++i)
+#pragma GCC unroll 16
+    for (int c = 0; c < kChains; ++c) sums[c] = OCTET_DOT_U8(sums[c], a, b);
+  VecI total = {};
+  for (int c = 0; c < kChains; ++c) total += sums[c];
+  *sink = total[0];
+  return 2.0 * 4 * kChains * kWidth * static_cast<double>(iterations);
+}
+
+constexpr Int8Kernels kInt8Kernels{kName,
+                                   {kInt8TileRows[0], kInt8TileRows[1]},
+                                   {quantize_rows<1>, quantize_rows<2>},
+                                   {int8_linear_panels<1>, int8_linear_panels<2>},
+                                   dot_peak_loop};
