@@ -136,6 +136,7 @@ void add_flops(QuantizePlan& plan, const Groups& groups, const GptqOptions& opti
     if (reference && point % 2 == 1 && options.residual_shift != 0)
       plan.statistics_flops += 2 * k * hidden_size * tokens;
     plan.factor_flops += 2.0 / 3 * k * k * k;
+    plan.weights += weights;
     double rows = 0;
     for (const auto& m : groups[point]) rows += static_cast<double>(m.out_features);
     const double reported =
@@ -276,9 +277,12 @@ MachineRates measure_rates(linalg::Linalg& linalg) {
 }
 
 double estimate_seconds(const QuantizePlan& plan, const MachineRates& rates) {
-  // Shares of the rate of a plain product that the parts reach; docs/speed-log.md.
-  return plan.forward_flops / (0.60 * rates.f32) + plan.statistics_flops / (0.75 * rates.f32) +
-         plan.factor_flops / (0.75 * rates.f64) + plan.solve_flops / (0.8 * rates.f32);
+  // Shares of the rate of a plain product that the parts reach, and what turning, packing and
+  // writing a weight takes; docs/speed-log.md.
+  constexpr double kSecondsPerWeight = 35e-9;
+  return plan.forward_flops / (0.65 * rates.f32) + plan.statistics_flops / (0.75 * rates.f32) +
+         plan.factor_flops / (0.56 * rates.f64) + plan.solve_flops / (0.66 * rates.f32) +
+         plan.weights * kSecondsPerWeight;
 }
 
 std::string describe(const QuantizePlan& plan, std::uint64_t output_bytes, double seconds) {

@@ -21,7 +21,8 @@ struct QuantizePlan {
   ArenaPlan arena;
   std::int64_t tokens = 0;
   double forward_flops = 0, statistics_flops = 0, factor_flops = 0, solve_flops = 0;
-  double passes = 0;  ///< over the calibration rows, in whole forward passes of the layers
+  double weights = 0;  ///< to be quantized
+  double passes = 0;   ///< over the calibration rows, in whole forward passes of the layers
 };
 
 /// Plans memory for a checkpoint's configuration and the lengths of the calibration rows: rows and

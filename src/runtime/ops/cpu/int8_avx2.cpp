@@ -30,9 +30,7 @@ inline __attribute__((always_inline)) __m256i dot(__m256i acc, __m256i w, __m256
   const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(in, code));
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
-#define OCTET_INLINE inline __attribute__((always_inline))
 #include "runtime/ops/cpu/int8_linear.inl"
-#include "runtime/ops/cpu/vec.inl"
 }  // namespace octet::ops::cpu::avx2_int8
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -26,9 +26,7 @@ constexpr const char* kName = "avx512_vnni";
   ((Vec)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))))
 #define OCTET_DOT_U8(acc, w, in) \
   ((VecI)_mm512_dpbusd_epi32((__m512i)(acc), (__m512i)(w), (__m512i)(in)))
-#define OCTET_INLINE inline __attribute__((always_inline))
 #include "runtime/ops/cpu/int8_linear.inl"
-#include "runtime/ops/cpu/vec.inl"
 }  // namespace octet::ops::cpu::avx512_vnni_int8
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -24,9 +24,7 @@ constexpr const char* kName = "avx_vnni";
   ((Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))
 #define OCTET_DOT_U8(acc, w, in) \
   ((VecI)_mm256_dpbusd_avx_epi32((__m256i)(acc), (__m256i)(w), (__m256i)(in)))
-#define OCTET_INLINE inline __attribute__((always_inline))
 #include "runtime/ops/cpu/int8_linear.inl"
-#include "runtime/ops/cpu/vec.inl"
 }  // namespace octet::ops::cpu::avx_vnni_int8
 #if defined(__clang__)
 #pragma clang attribute pop

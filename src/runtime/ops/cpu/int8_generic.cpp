@@ -15,9 +15,7 @@ constexpr const char* kName = "generic";
 #define OCTET_DOT_U8(acc, w, in)                                                            \
   ((acc) + OCTET_DOT_TERM(w, in, 0) + OCTET_DOT_TERM(w, in, 1) + OCTET_DOT_TERM(w, in, 2) + \
    OCTET_DOT_TERM(w, in, 3))
-#define OCTET_INLINE inline __attribute__((always_inline))
 #include "runtime/ops/cpu/int8_linear.inl"
-#include "runtime/ops/cpu/vec.inl"
 }  // namespace octet::ops::cpu::generic_int8
 
 namespace octet::ops::cpu {

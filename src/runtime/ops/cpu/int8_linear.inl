@@ -1,3 +1,9 @@
+// Included once by each int8_*.cpp, inside its namespace and target region, as kernels.inl is by
+// isa_*.cpp; they define kWidth, the tile sizes, kName, OCTET_DOT_U8 and the OCTET_VEC_* macros.
+#define OCTET_INLINE inline __attribute__((always_inline))
+
+#include "runtime/ops/cpu/vec.inl"
+
 // y = x w^T with both sides as integers: the weight's codes and inputs rounded to integers.
 //
 // The result is defined once, for every instruction set and any rows side by side. Each 32 inputs
