@@ -18,7 +18,7 @@
 
 namespace octet::checkpoint {
 
-/// Element types that octet writes; a file may hold others, known by their number only.
+/// Element types that octet writes; files may hold others of gguf_types.cpp.
 enum class GgmlType : std::uint32_t { f32 = 0, f16 = 1, q4_0 = 2, q8_0 = 8, bf16 = 30 };
 
 /// Elements of a block and its bytes; elements 0: a type that octet doesn't know.
@@ -85,7 +85,10 @@ class GgufWriter {
              std::vector<GgufTensor> tensors);
   /// The next tensor; produce gives its bytes to the sink (their number is checked).
   void add(const std::function<void(const ByteSink&)>& produce);
-  /// All tensors must be there. Flushes and renames.
+  /// All tensors must be there. Flushes to the disk, to be read back from partial().
+  void sync();
+  const std::filesystem::path& partial() const { return file_.partial(); }
+  /// Renames to the final name, after sync().
   void finish();
   /// CRC-32 of each tensor's bytes as they were given, to compare with the file.
   const std::vector<std::uint32_t>& checksums() const { return checksums_; }

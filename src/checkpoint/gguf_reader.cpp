@@ -190,7 +190,12 @@ void parse_gguf(std::span<const std::byte> file, const std::string& name, GgufMe
   const std::uint64_t alignment = alignment_of(metadata, c);
   const std::uint64_t begin = (c.at() + alignment - 1) / alignment * alignment;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const std::uint64_t bytes = ggml_bytes(tensors[i]);
+    std::uint64_t bytes = 0;
+    try {
+      bytes = ggml_bytes(tensors[i]);
+    } catch (const Error& e) {
+      c.bad("{}", e.what());
+    }
     if (begin > file.size() || offsets[i] > file.size() - begin ||
         bytes > file.size() - begin - offsets[i])
       c.bad("tensor {}: its {} bytes at {} lie outside the file of {}", tensors[i].name, bytes,

@@ -131,9 +131,14 @@ void GgufWriter::pad() {
   file_.write(std::span(zeros).first(aligned(file_.size()) - file_.size()));
 }
 
-void GgufWriter::finish() {
+void GgufWriter::sync() {
   OCTET_CHECK(checksums_.size() == tensors_.size(), "{} of {} tensors given", checksums_.size(),
               tensors_.size());
+  file_.sync();
+}
+
+void GgufWriter::finish() {
+  sync();
   file_.commit();
 }
 

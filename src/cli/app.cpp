@@ -88,6 +88,7 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error, int a
 // "rank 2: " where there are several.
 std::string rank_prefix() {
   const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  if (!rank) rank = std::getenv("PMIX_RANK");
   return comm::launched_ranks() > 1 && rank ? fmt::format("rank {}: ", rank) : "";
 }
 
@@ -127,6 +128,7 @@ int run(int argc, char** argv) {
   try {
     for (const auto& [sub, command] : commands) {
       if (!sub->parsed()) continue;
+      comm::require_known_launcher();
       require_one_process(sub->get_name());
       command();
     }

@@ -186,8 +186,12 @@ void run(const Options& o) {
   speed.read_bytes_per_second = std::max(speed.read_bytes_per_second, after.read_bytes_per_second);
   speed.f32_flops_per_second = std::max(speed.f32_flops_per_second, after.f32_flops_per_second);
   speed.int8_ops_per_second = std::max(speed.int8_ops_per_second, after.int8_ops_per_second);
-  const bool int8 = o.compute.activations != "float32" && o.compute.backend != "reference";
-  const double prefill_peak = int8 ? speed.int8_ops_per_second : speed.f32_flops_per_second;
+  const bool int8 = o.compute.activations != "float32" && o.compute.backend != "reference" &&
+                    (!loaded || loaded->checkpoint.config().quantization);
+  // Inputs of two int8 terms take two products each.
+  const double prefill_peak = !int8                             ? speed.f32_flops_per_second
+                              : o.compute.activations == "int8" ? speed.int8_ops_per_second
+                                                                : speed.int8_ops_per_second / 2;
 
   json::array list;
   if (!o.as_json) {
@@ -236,7 +240,9 @@ void run(const Options& o) {
     fmt::print(
         "  limit of decode: bytes of weights, states and KV cache over the read bandwidth;\n"
         "  of prefill: multiply-adds of the linears over the {} peak. Both measured in this run.\n",
-        int8 ? "int8" : "float32");
+        !int8                             ? "float32"
+        : o.compute.activations == "int8" ? "int8"
+                                          : "halved int8");
 }
 
 }  // namespace

@@ -94,7 +94,8 @@ Command add_inspect(CLI::App& app) {
       ->capture_default_str();
   c->add_flag("--json", o->as_json, "print one JSON object");
   return [o] {
-    if (std::filesystem::is_regular_file(o->model)) {
+    std::error_code ignored;
+    if (std::filesystem::is_regular_file(o->model, ignored)) {
       inspect_gguf(o->model, o->as_json);
       return;
     }

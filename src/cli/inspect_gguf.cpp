@@ -62,8 +62,14 @@ void inspect_gguf(const std::string& path, bool as_json) {
     std::string text = to_json(value);
     if (value.is_object())
       text = fmt::format("{} elements", to_json(value.get_object().at("elements")));
-    if (text.size() > 70) text = text.substr(0, 70) + "...";
-    fmt::print("  {:<46} {}\n", std::string_view(key), text);
+    if (text.size() > 70) {
+      std::size_t end = 70;
+      while ((static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // between characters
+      text = text.substr(0, end) + "...";
+    }
+    // Quoted where it holds more than a plain word: a file's text must not steer a terminal.
+    const std::string quoted = to_json(json::value(key));
+    fmt::print("  {:<46} {}\n", quoted.substr(1, quoted.size() - 2), text);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "checkpoint/checkpoint.h"
@@ -19,11 +20,15 @@ struct GgufOptions {
 };
 
 /// A file that was written and read back.
-struct GgufReport {
+struct GgufFileReport {
   std::filesystem::path path;
   std::uint64_t bytes = 0;
   std::map<std::string, std::int64_t> tensors;  ///< number by element type
   std::map<std::string, std::uint64_t> bytes_by_type;
+};
+struct GgufReport {
+  GgufFileReport text;
+  std::optional<GgufFileReport> mmproj;
   /// Quantized modules that no 32-weight block can hold as they are; written as F32.
   std::int64_t widened = 0;
 };
@@ -32,16 +37,15 @@ struct GgufReport {
 using ExportProgress = std::function<void(std::uint64_t, std::uint64_t, const std::string&)>;
 
 /// Writes text model, tokenizer, chat template and MTP layer as GGUF for llama.cpp (architecture
-/// qwen35). Symmetric 8-bit codes become Q8_0 and 4-bit codes Q4_0 with the same values, whatever
-/// the group; 16-bit matrices stay what they are, vectors become F32. The file is read back and
-/// compared, then renamed. docs/formats/gguf.md
-/// Errors: invalid_argument (output exists; a configuration that llama.cpp can't express),
-/// bad_data (checkpoint), unavailable (disk).
-GgufReport export_text(const checkpoint::Checkpoint& checkpoint,
+/// qwen35), and the vision tower if options.mmproj names a file. Symmetric 8-bit codes become Q8_0
+/// and 4-bit codes Q4_0 with the same values, whatever the group; 16-bit matrices stay what they
+/// are, vectors become F32. Everything is checked before the first byte is written; the files are
+/// written aside, read back and compared, and take their names when both are good.
+/// docs/formats/gguf.md
+/// Errors: invalid_argument (outputs that exist or aren't files; no vision tower; a configuration
+/// that llama.cpp can't express), bad_data (checkpoint), unavailable (disk), interrupted.
+GgufReport export_gguf(const checkpoint::Checkpoint& checkpoint,
                        const std::filesystem::path& output, const GgufOptions& options,
-                       const ExportProgress& progress);
-/// The vision tower as options.mmproj. Errors: the same; invalid_argument if there is none.
-GgufReport export_vision(const checkpoint::Checkpoint& checkpoint, const GgufOptions& options,
-                         const ExportProgress& progress);
+                       const ExportProgress& progress = nullptr);
 
 }  // namespace octet::exporter

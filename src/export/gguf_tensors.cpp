@@ -176,7 +176,8 @@ std::vector<SourceTensor> text_tensors(const checkpoint::Checkpoint& checkpoint,
       t.name.resize(t.name.size() - std::string_view(".weight").size());
       t.target.type = exact_type(checkpoint.linear(t.name, e.shape[0], e.shape[1]));
       // Columns that move in stretches that cut blocks leave no exact block.
-      if (!t.columns.empty() && t.column_block % 32 != 0) t.target.type = GgmlType::f32;
+      const bool blocks = t.target.type == GgmlType::q8_0 || t.target.type == GgmlType::q4_0;
+      if (blocks && !t.columns.empty() && t.column_block % 32 != 0) t.target.type = GgmlType::f32;
     } else if (e.shape.size() == 2) {
       t.target.type = dense_type(checkpoint.get(e.name, e.shape));
     }

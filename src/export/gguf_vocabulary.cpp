@@ -101,7 +101,8 @@ class Vocabulary {
 
   // llama.cpp knows regular expressions by names.
   std::string pre_tokenizer() const {
-    const std::string text = to_json(root_);
+    const json::value* pre = member(root_, "pre_tokenizer");
+    const std::string text = pre ? to_json(*pre) : "";
     const bool marks = text.find("[\\\\p{L}\\\\p{M}]+") != std::string::npos;
     const bool letters = text.find("?\\\\p{L}+") != std::string::npos;
     const bool digits = text.find("|\\\\p{N}|") != std::string::npos;

@@ -290,7 +290,8 @@ LayerQuantizer::PointInputs LayerQuantizer::inputs(Stream& stream, std::size_t b
       keep(input);
   }
   PointInputs result{.values = to_host(backend_, input), .residual = {}};
-  if (adds_to_residual(point)) result.residual = to_host(backend_, batch.x());
+  if (adds_to_residual(point) && (options_.token_weights || options_.residual_shift != 0))
+    result.residual = to_host(backend_, batch.x());
   return result;
 }
 
@@ -414,7 +415,8 @@ InputStatistics LayerQuantizer::statistics(std::size_t point, std::int64_t in_fe
       for (std::size_t i = 0; i < y.residual.size(); ++i) y.residual[i] -= x.residual[i];
       weigh(y.residual, weights);
     }
-    sums.add(x.values, y.values, linalg_, makes_good ? y.residual : std::vector<float>());
+    sums.add(x.values, y.values, linalg_,
+             makes_good ? std::span<const float>(y.residual) : std::span<const float>());
   });
   const Stopwatch watch(seconds_.statistics);
   if (!ranks_.alone()) {

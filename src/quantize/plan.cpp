@@ -71,7 +71,9 @@ class LayerMemory {
     items.push_back({"layer as it is being made", u(2 * dense) + codes});
     if (reference_) items.push_back({"layer unquantized", u(2 * all)});
     items.push_back({"results of the layer", u(done) + u(done) / 8});
-    items.push_back({"forward step", step_bytes(k, solving)});
+    const bool takes_residual =
+        point % 2 == 1 && (options_.token_weights || options_.residual_shift != 0);
+    items.push_back({"forward step", step_bytes(k, solving, takes_residual)});
     const std::uint64_t square = u(k * k);
     const std::uint64_t extra = u(reference_ ? 4 : 0) + u(held_out_ ? 4 : 0);
     const bool makes_good = reference_ && point % 2 == 1 && options_.residual_shift != 0;
@@ -84,7 +86,8 @@ class LayerMemory {
     const std::uint64_t foem = options_.foem_alpha != 0 ? 4 : 0;
     items.push_back({"Hessian and factor", square * (12 + extra + foem)});
     const std::uint64_t columns = u(k * widest);
-    const std::uint64_t target = reference_ ? 4 : 0;
+    const bool moves = options_.target_shift != 0 || makes_good;
+    const std::uint64_t target = moves ? 4 : 0;
     // Rows and columns of the weight, its target, what the loop works on, codes and their return.
     std::uint64_t work = 4 + 1 + (options_.foem_beta != 0 ? 4 : 0);
     if (target > 0) work = std::max<std::uint64_t>(work, 8);
@@ -98,7 +101,7 @@ class LayerMemory {
   }
 
   // Tensors of a step of the model, and the inputs as the sums take them.
-  std::uint64_t step_bytes(std::int64_t k, bool solving) const {
+  std::uint64_t step_bytes(std::int64_t k, bool solving, bool residual) const {
     const auto& c = config_;
     const std::int64_t projected =
         std::max(2 * c.num_attention_heads * c.head_dim + 2 * c.num_key_value_heads * c.head_dim,
@@ -110,7 +113,8 @@ class LayerMemory {
     const std::int64_t states =
         8 * (c.linear_num_value_heads * c.linear_key_head_dim * c.linear_value_head_dim +
              3 * c.conv_dim());
-    const std::int64_t inputs = solving ? 0 : rows_ * k * (reference_ ? 3 : 2);
+    const std::int64_t rows = solving ? 0 : rows_ * (k + (residual ? c.hidden_size : 0));
+    const std::int64_t inputs = rows * (reference_ ? 3 : 2);
     return u(4 * (rows_ * workspace + caches + states + inputs));
   }
 
@@ -142,7 +146,10 @@ void add_flops(QuantizePlan& plan, const Groups& groups, const GptqOptions& opti
     const double reported =
         std::min(1.0, static_cast<double>(kReportRows * std::ssize(groups[point])) / rows);
     double per_weight = 1 + 4 * reported;  // columns; report
-    if (reference) per_weight += options.target_shift != 0 ? 6 : 4;
+    if (options.target_shift != 0)
+      per_weight += 6;
+    else if (options.residual_shift != 0 && point % 2 == 1)
+      per_weight += 4;
     per_weight += 2.0 * static_cast<double>(options.refine_rounds * options.refine_sweeps);
     if (options.row_fallback) per_weight += 4;
     plan.solve_flops += per_weight * weights * k;

@@ -24,6 +24,8 @@ class OutputFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
   std::size_t size() const { return size_; }
+  /// Where it lies until commit().
+  const std::filesystem::path& partial() const { return partial_; }
   /// Flushes to the disk what is written so far.
   void sync();
   /// From now on the destructor leaves `NAME.partial` for a later process to go on with.

@@ -37,12 +37,12 @@ int number_of(const char* variable) {
 
 int launched_ranks() {
   // Open MPI's mpirun; or Slurm's srun with PMIx, which Open MPI joins too.
-  const int ranks = number_of("OMPI_COMM_WORLD_SIZE");
-  return ranks == 1 && std::getenv("PMIX_RANK") ? number_of("SLURM_STEP_NUM_TASKS") : ranks;
+  if (std::getenv("OMPI_COMM_WORLD_SIZE")) return number_of("OMPI_COMM_WORLD_SIZE");
+  return std::getenv("PMIX_RANK") ? number_of("SLURM_STEP_NUM_TASKS") : 1;
 }
 
-std::unique_ptr<Communicator> make_communicator() {
-  if (launched_ranks() > 1) return make_mpi_communicator();
+void require_known_launcher() {
+  if (launched_ranks() > 1 || std::getenv("OMPI_COMM_WORLD_SIZE")) return;
   // Other launchers' processes would each believe to be alone and do the same work.
   for (const char* variable : {"PMI_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_SIZE"})
     if (const int ranks = number_of(variable); ranks > 1)
@@ -50,6 +50,11 @@ std::unique_ptr<Communicator> make_communicator() {
            "started with {} processes by a launcher that this build can't join ({}); use Open "
            "MPI's mpirun, or srun --mpi=pmix",
            ranks, variable);
+}
+
+std::unique_ptr<Communicator> make_communicator() {
+  if (launched_ranks() > 1) return make_mpi_communicator();
+  require_known_launcher();
   return std::make_unique<Single>();
 }
 

@@ -40,6 +40,8 @@ std::unique_ptr<Communicator> make_communicator();
 
 /// Ranks that mpirun (or srun with PMIx) started together with this one; can be asked any time.
 int launched_ranks();
+/// Errors: unavailable if a launcher that this build can't join has started several processes.
+void require_known_launcher();
 /// Ends all ranks with an exit code, if there are several; else returns.
 void abort_all(int exit_code);
 

@@ -189,7 +189,7 @@ TEST(Cli, QuantizePlansAndPresets) {
   EXPECT_FALSE(fs::exists(out));
   EXPECT_FALSE(fs::exists(out.string() + ".partial"));
   command.back() = "--max-memory=1M";
-  expect_failure(command, 4, {"Hessian and factor", "--max-memory"});
+  expect_failure(command, 4, {"layer as it is being made", "--max-memory"});
   command.back() = "--preset=fancy";
   expect_failure(command, 2, {"fancy", "best or reference"});
   command.back() = "--foem=1.5";

@@ -215,12 +215,16 @@ void expect_equal(const Checkpoint& c, const GgufFile& file) {
 
 class GgufExport : public testing::Test {
  protected:
-  GgufReport export_quantized(const QuantizeStyle& style) {
+  // What the text file holds, and how many modules had to be widened.
+  struct Exported : GgufFileReport {
+    std::int64_t widened = 0;
+  };
+  Exported export_quantized(const QuantizeStyle& style) {
     write_quantized(folder.path() / "model", style);
     const auto c = Checkpoint::open(folder.path() / "model");
-    auto report = export_text(c, out, {}, {});
+    auto report = export_gguf(c, out, {});
     expect_equal(c, GgufFile(out));
-    return report;
+    return {report.text, report.widened};
   }
   test::ScratchFolder folder;
   fs::path out = folder.path() / "out.gguf";
@@ -228,7 +232,7 @@ class GgufExport : public testing::Test {
 
 TEST_F(GgufExport, SixteenBitsStayThemselves) {
   const auto c = Checkpoint::open(test::tiny_model());
-  const auto report = export_text(c, out, {}, {});
+  const auto report = export_gguf(c, out, {}).text;
   expect_equal(c, GgufFile(out));
   EXPECT_EQ(report.tensors.at("BF16"), 72);
   EXPECT_EQ(report.tensors.at("F32"), 52);
@@ -260,7 +264,7 @@ TEST_F(GgufExport, WhatNoBlockHoldsBecomesF32) {
 
 TEST_F(GgufExport, MetadataIsWhatLlamaCppAsksFor) {
   const auto c = Checkpoint::open(test::tiny_model());
-  export_text(c, out, {}, {});
+  export_gguf(c, out, {});
   const GgufFile file(out);
   const auto number = [&](const char* key) {
     const auto* v = file.find(key);
@@ -292,7 +296,7 @@ TEST_F(GgufExport, MetadataIsWhatLlamaCppAsksFor) {
 
 TEST_F(GgufExport, WithoutMtp) {
   const auto c = Checkpoint::open(test::tiny_model());
-  export_text(c, out, {.mmproj = {}, .mtp = false, .overwrite = false}, {});
+  export_gguf(c, out, {.mmproj = {}, .mtp = false, .overwrite = false});
   const GgufFile file(out);
   EXPECT_EQ(file.find("qwen35.nextn_predict_layers"), nullptr);
   EXPECT_EQ(file.find_tensor("blk.8.attn_norm.weight"), nullptr);
@@ -300,9 +304,9 @@ TEST_F(GgufExport, WithoutMtp) {
 
 TEST_F(GgufExport, VisionTower) {
   const auto c = Checkpoint::open(test::tiny_model());
-  const GgufOptions options{.mmproj = out, .mtp = true, .overwrite = false};
-  export_vision(c, options, {});
-  const GgufFile file(out);
+  const fs::path mmproj = folder.path() / "mmproj.gguf";
+  export_gguf(c, out, {.mmproj = mmproj, .mtp = true, .overwrite = false});
+  const GgufFile file(mmproj);
   const auto& v = *c.config().vision;
   EXPECT_EQ(file.tensors().size(), static_cast<std::size_t>(12 * v.depth + 4 + 6));
   // The patch embedding, one tensor a frame.
@@ -329,15 +333,32 @@ TEST_F(GgufExport, VisionTower) {
 TEST_F(GgufExport, NothingIsOverwritten) {
   write_file(out, "mine");
   const auto c = Checkpoint::open(test::tiny_model());
-  try {
-    export_text(c, out, {}, {});
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), ErrorCode::invalid_argument) << e.what();
-  }
+  const auto refused = [&](const fs::path& to, const GgufOptions& options, const char* part) {
+    try {
+      export_gguf(c, to, options);
+      ADD_FAILURE() << part;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::invalid_argument) << e.what();
+      EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
+    }
+  };
+  refused(out, {}, "--overwrite");
   EXPECT_EQ(read_file(out), "mine");
-  export_text(c, out, {.mmproj = {}, .mtp = true, .overwrite = true}, {});
+  export_gguf(c, out, {.mmproj = {}, .mtp = true, .overwrite = true});
   EXPECT_GT(fs::file_size(out), 1000u);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
+  // Never the model's own files, never both into one, never a folder; and all of that before
+  // anything is written.
+  const auto before = read_file(out);
+  refused(folder.path(), {.mmproj = {}, .mtp = true, .overwrite = true}, "not a file");
+  refused(out, {.mmproj = folder.path() / "." / "out.gguf", .mtp = true, .overwrite = true},
+          "--mmproj");
+  refused(out, {.mmproj = folder.path() / "none" / "m.gguf", .mtp = true, .overwrite = true},
+          "folder that exists");
+  refused("", {}, "name of a file");
+  const auto shard = test::tiny_model() / "model-00001-of-00002.safetensors";
+  refused(shard, {.mmproj = {}, .mtp = true, .overwrite = true}, "file of the model");
+  EXPECT_EQ(read_file(out), before);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
 }
 

@@ -24,10 +24,11 @@ std::vector<float> defined(const std::vector<float>& x, std::int64_t rows, const
       const float* in = x.data() + r * k + g * kGroup;
       float largest = 0;
       for (int i = 0; i < kGroup; ++i) largest = std::max(largest, std::fabs(in[i]));
+      if (largest <= 1e-30f) largest = 0;
       const float inverse = largest > 0 ? levels / largest : 0.0f;
       int rounded[kGroup];
       for (int i = 0; i < kGroup; ++i)
-        rounded[i] = static_cast<int>(std::nearbyint(in[i] * inverse));
+        rounded[i] = inverse > 0 ? static_cast<int>(std::nearbyint(in[i] * inverse)) : 0;
       const float scale = largest / levels;
       for (std::int64_t o = 0; o < n; ++o) {
         int sum = 0;
@@ -85,6 +86,44 @@ TEST_P(Int8Test, ExtremesDoNotSaturate) {
       EXPECT_EQ(run(bench, x, 1, w.part), expected(x, 1, w));
     }
   }
+}
+
+// A sampler must see that something went wrong, wherever it did.
+TEST_P(Int8Test, WhatIsNotFiniteStaysSo) {
+  const Weight w = codes(16, 96, {}, 2);
+  for (const float bad : {NAN, INFINITY, -INFINITY})
+    for (std::size_t lane = 0; lane < 96; lane += 5) {
+      auto x = random_values(2 * 96, 3);
+      x[lane] = bad;
+      const auto y = run(bench, x, 2, w.part);
+      for (std::size_t n = 0; n < 16; ++n) {
+        EXPECT_TRUE(std::isnan(y[n])) << lane;
+        EXPECT_TRUE(std::isfinite(y[16 + n])) << lane;
+      }
+    }
+}
+
+TEST_P(Int8Test, TinyInputsCountAsZero) {
+  const Weight w = codes(16, 64, {}, 2);
+  for (const float size : {1e-45f, 1e-38f, 2e-35f, 1e-31f, 1e-29f}) {
+    const auto x = random_values(64, 3, size);
+    EXPECT_EQ(run(bench, x, 1, w.part), expected(x, 1, w)) << size;
+  }
+}
+
+// Symmetric weights of fewer bits: one zero point everywhere.
+TEST_P(Int8Test, FewerBitsAreRoundedToo) {
+  Bench exact(isa);
+  Weight w = codes(40, 256, {}, 5);
+  for (std::byte& b : w.data) b &= std::byte{15};
+  w.part.codes.zeros.assign(w.part.codes.scales.size(), 8);
+  Weight moved = w;  // the same values around 128
+  for (std::byte& b : moved.data) b = static_cast<std::byte>(static_cast<int>(b) + 120);
+  moved.part.codes.codes = moved.data.data() + 1;
+  moved.part.codes.zeros.clear();
+  const auto x = random_values(7 * 256, 6);
+  EXPECT_EQ(run(bench, x, 7, w.part), expected(x, 7, moved));
+  EXPECT_EQ(run(exact, x, 7, w.part), run(exact, x, 7, moved.part));
 }
 
 TEST_P(Int8Test, ARowIsTheSameBitsInAnyCompany) {

@@ -10,7 +10,8 @@
 // of a row have a largest magnitude m and codes q = round(x * (L / m)), halves to even, with L = 127
 // (one term) or 127 * 128 (two terms: q = 128 high + low, both int8). The sum of products of codes
 // over 32 inputs is exact in int32; these sums, times weight scale times m / L, are added in
-// float32 by multiply-add in order of k, from zero.
+// float32 by multiply-add in order of k, from zero. Inputs below 1e-30 count as zero; a group with
+// an input that is not finite gives NaN.
 
 template <int kTerms>
 constexpr float kInt8Levels = kTerms == 1 ? 127.0f : 127.0f * 128.0f;
@@ -26,11 +27,19 @@ void quantize_rows(const float* x, std::int64_t rows, std::int64_t ldx, std::int
     for (std::int64_t g = 0; g < k / kInt8Group; ++g) {
       const float* in = x + r * ldx + g * kInt8Group;
       Vec v[kVecs], top = {};
+      VecI bad = {};  // all ones where the exponent is that of infinities and NaN
       for (int i = 0; i < kVecs; ++i) {
         v[i] = load(in + i * kWidth);
+        bad |= ((VecI)v[i] & 0x7f800000) == 0x7f800000;
         top = max(top, max(v[i], -v[i]));
       }
-      const float largest = max_lane(top);
+      std::int32_t any_bad = 0;
+      for (int i = 0; i < kWidth; ++i) any_bad |= bad[i];
+      float largest = max_lane(top);
+      if (any_bad != 0 || !(largest > 1e-30f)) {
+        for (int i = 0; i < kVecs; ++i) v[i] = Vec{};
+        largest = 0;
+      }
       const Vec inverse = splat(largest > 0 ? kInt8Levels<kTerms> / largest : 0.0f);
       std::int32_t wide[kTerms][kInt8Group];
       VecI sums = {};
@@ -54,7 +63,8 @@ void quantize_rows(const float* x, std::int64_t rows, std::int64_t ldx, std::int
       }
       std::int32_t sum = 0;
       for (int i = 0; i < kWidth; ++i) sum += sums[i];
-      scales[g * rows + r] = largest / kInt8Levels<kTerms>;
+      scales[g * rows + r] =
+          any_bad != 0 ? __builtin_nanf("") : largest / kInt8Levels<kTerms>;
       corrections[g * rows + r] = -128 * sum;
     }
 }

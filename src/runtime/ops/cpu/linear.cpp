@@ -22,6 +22,7 @@ struct CodePacker {
   const PanelWeight& w;
   // Packed order of the input features, absolute; empty: in order.
   std::vector<std::int32_t> order;
+  int lift = 0;  // added to every code
 
   std::int64_t feature(std::int64_t k) const {
     return order.empty() ? in.begin + k : order[size(k)];
@@ -43,6 +44,8 @@ struct CodePacker {
             word[c * 4 + j] = q.codes[(f / 4 * n_all + n0 + c) * 4 + f % 4];
           }
       }
+      for (std::int64_t i = 0; lift != 0 && i < valid * 4; ++i)
+        word[i] = static_cast<std::byte>(static_cast<int>(word[i]) + lift);
       // Padding columns are 128, whose value is zero.
       std::memset(word + valid * 4, 128, size((kPanel - valid) * 4));
     }
@@ -82,6 +85,18 @@ bool groups_are_whole(const QuantizedWeight& q, const std::vector<std::int32_t>&
   return order.size() % size(q.group_size) == 0;
 }
 
+// What to add to every code so that the zero point, if there is one for all, becomes 128: the
+// values stay, the zeros need not be stored. 0: nothing, or the codes would not fit.
+int common_lift(const LinearPart& part) {
+  const QuantizedWeight& q = part.codes;
+  if (q.zeros.empty() || std::ranges::any_of(q.zeros, [&](auto z) { return z != q.zeros[0]; }))
+    return 0;
+  const int lift = 128 - q.zeros[0];
+  const auto* codes = reinterpret_cast<const std::uint8_t*>(q.codes);
+  const auto largest = std::max_element(codes, codes + part.out_features * part.in_features);
+  return lift > 0 && *largest + lift <= 255 ? lift : 0;
+}
+
 CpuLinear::Part pack_codes(const LinearPart& part, Range out, Range in,
                            std::vector<std::int32_t> order, ThreadPool& pool) {
   const QuantizedWeight& q = part.codes;
@@ -93,7 +108,8 @@ CpuLinear::Part pack_codes(const LinearPart& part, Range out, Range in,
   w.group_size = std::min(q.group_size, in.count);
   w.f32_scales =
       std::ranges::any_of(q.scales, [](float s) { return f16_to_float(float_to_f16(s)) != s; });
-  w.has_zeros = std::ranges::any_of(q.zeros, [](std::uint8_t z) { return z != 128; });
+  const int lift = common_lift(part);
+  w.has_zeros = lift == 0 && std::ranges::any_of(q.zeros, [](std::uint8_t z) { return z != 128; });
   w.group_bytes = size(kPanel * (w.group_size + (w.f32_scales ? 4 : 2) + (w.has_zeros ? 1 : 0)));
   const std::int64_t groups = in.count / w.group_size;
   w.panel_bytes = size(groups) * w.group_bytes;
@@ -107,7 +123,7 @@ CpuLinear::Part pack_codes(const LinearPart& part, Range out, Range in,
     std::ranges::transform(order, packed.gather.begin(),
                            [&](std::int32_t k) { return static_cast<std::int32_t>(k - in.begin); });
   }
-  const CodePacker packer{part, out, in, w, std::move(order)};
+  const CodePacker packer{part, out, in, w, std::move(order), lift};
   pool.parallel_for(packed.num_panels, 1, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t p = begin; p < end; ++p)
       for (std::int64_t g = 0; g < groups; ++g)
