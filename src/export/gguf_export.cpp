@@ -41,7 +41,7 @@ struct Contents {
 // An output may be a new file or, if the user says so, replace a file that is not the model's.
 void require_target(const Checkpoint& checkpoint, const fs::path& path, bool overwrite) {
   std::error_code error;
-  const fs::path folder = fs::absolute(path).parent_path();
+  const fs::path folder = fs::absolute(path, error).parent_path();
   if (path.filename().empty() || !fs::is_directory(folder, error))
     fail(ErrorCode::invalid_argument, "`{}`: expected the name of a file in a folder that exists",
          path.string());
