@@ -205,13 +205,24 @@ void linear_panels(const PanelWeight& w, std::int64_t begin, std::int64_t end, c
                    std::int64_t rows, std::int64_t ldx, float* y, std::int64_t ldy,
                    float* scratch) {
   std::int64_t panel = begin;
-  if (rows <= 4) {
+  if (rows <= 8) {
     if (rows == 1)
       for (; panel + kDirectPanels <= end; panel += kDirectPanels)
         few_rows<1, kDirectPanels>(w, panel, x, ldx, y, ldy);
+    // Four rows at a time: the second four find the panels in the cache.
+    const auto in_fours = [&](const auto& run) {
+      for (std::int64_t r = 0; r < rows; r += 4)
+        run(x + r * ldx, rows - r < 4 ? rows - r : 4, y + r * ldy);
+    };
     if constexpr (kDirectPanels > 1)
-      for (; panel + 2 <= end; panel += 2) any_rows<2>(w, panel, x, rows, ldx, y, ldy);
-    for (; panel < end; ++panel) any_rows<1>(w, panel, x, rows, ldx, y, ldy);
+      for (; panel + 2 <= end; panel += 2)
+        in_fours([&](const float* in, std::int64_t count, float* out) {
+          any_rows<2>(w, panel, in, count, ldx, out, ldy);
+        });
+    for (; panel < end; ++panel)
+      in_fours([&](const float* in, std::int64_t count, float* out) {
+        any_rows<1>(w, panel, in, count, ldx, out, ldy);
+      });
     return;
   }
   for (; panel + kTilePanels <= end; panel += kTilePanels)
