@@ -197,6 +197,11 @@ QuantizePlan plan_quantize(const checkpoint::TextConfig& config,
       items = {{"results of the layer", u(all) + u(all) / 8},
                {"weight being rounded", u(5 * largest)}};
       where = "rounding";
+      const std::uint64_t copied = u(2 * config.vocab_size * config.hidden_size);
+      if (copied > u(all) + u(all) / 8 + u(5 * largest)) {
+        items = {{"embeddings being copied", copied}};
+        where = "copying";
+      }
     }
     std::uint64_t sum = 0;
     for (const auto& item : items) sum += item.bytes;

@@ -164,6 +164,8 @@ void read_back(const std::filesystem::path& folder, const Plan& plan,
         fail(ErrorCode::unavailable,
              "{}: module {} reads back other values than were written; check the disk",
              folder.string(), name);
+      for (const char* part : {".qweight", ".qzeros", ".scales"})
+        if (const auto* t = written.find(name + part)) t->file->release(t->bytes);
     }
 }
 
