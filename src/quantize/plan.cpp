@@ -250,6 +250,10 @@ QuantizePlan plan_quantize(const checkpoint::TextConfig& config,
                                        static_cast<double>(config.vocab_size * config.hidden_size) *
                                        static_cast<double>(plan.tokens);
     plan.passes = once > 0 ? plan.forward_flops / once : 0;
+    for (std::int64_t i = 0; i < config.num_hidden_layers; ++i)
+      if (!config.is_full_attention(i))
+        plan.state_elements += plan.passes * static_cast<double>(plan.tokens) *
+                               static_cast<double>(config.value_dim() * config.linear_key_head_dim);
   }
   for (const auto& item : plan.items) plan.peak_bytes += item.bytes;
   if (limit != 0 && plan.peak_bytes > limit) {
@@ -275,7 +279,8 @@ MachineRates measure_rates(linalg::Linalg& linalg) {
   std::vector<float> c(a.size());
   std::vector<double> d(b.size());
   const double flops = 2.0 * kSize * kSize * kSize;
-  for (int i = 0; i < 3; ++i) {
+  // The best of many: a machine that wakes up, or does something else for a moment, is slow.
+  for (int i = 0; i < 24; ++i) {
     auto start = std::chrono::steady_clock::now();
     linalg.gemm(kSize, kSize, kSize, 1.0, linalg::Operand<float>{a.data(), kSize, 1},
                 linalg::Operand<float>{a.data(), kSize, 1}, c.data(), kSize);
@@ -292,9 +297,13 @@ double estimate_seconds(const QuantizePlan& plan, const MachineRates& rates) {
   // Shares of the rate of a plain product that the parts reach, and what turning, packing and
   // writing a weight takes; docs/speed-log.md.
   constexpr double kSecondsPerWeight = 35e-9;
-  return plan.forward_flops / (0.65 * rates.f32) + plan.statistics_flops / (0.75 * rates.f32) +
-         plan.factor_flops / (0.56 * rates.f64) + plan.solve_flops / (0.66 * rates.f32) +
-         plan.weights * kSecondsPerWeight;
+  // An element of a recurrent state takes as long as so many operations of a product, with what
+  // else a layer does beside its linears.
+  constexpr double kFlopsPerStateElement = 40;
+  return plan.forward_flops / (0.8 * rates.f32) +
+         plan.state_elements * kFlopsPerStateElement / rates.f32 +
+         plan.statistics_flops / (0.75 * rates.f32) + plan.factor_flops / (0.56 * rates.f64) +
+         plan.solve_flops / (0.66 * rates.f32) + plan.weights * kSecondsPerWeight;
 }
 
 std::string describe(const QuantizePlan& plan, std::uint64_t output_bytes, double seconds) {

@@ -21,8 +21,9 @@ struct QuantizePlan {
   ArenaPlan arena;
   std::int64_t tokens = 0;
   double forward_flops = 0, statistics_flops = 0, factor_flops = 0, solve_flops = 0;
-  double weights = 0;  ///< to be quantized
-  double passes = 0;   ///< over the calibration rows, in whole forward passes of the layers
+  double weights = 0;         ///< to be quantized
+  double state_elements = 0;  ///< of recurrent states, for all tokens that pass
+  double passes = 0;          ///< over the calibration rows, in whole forward passes of the layers
 };
 
 /// Plans memory for a checkpoint's configuration and the lengths of the calibration rows: rows and
@@ -33,7 +34,7 @@ QuantizePlan plan_quantize(const checkpoint::TextConfig& config,
                            const std::vector<std::int64_t>& row_tokens, Method method,
                            const GptqOptions& options, std::uint64_t limit_bytes);
 
-/// Operations per second that this machine does, for estimates; about 0.2 s.
+/// Operations per second that this machine does, for estimates; less than a second.
 struct MachineRates {
   double f32 = 0, f64 = 0;
 };
