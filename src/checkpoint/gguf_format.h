@@ -88,13 +88,14 @@ class GgufWriter {
   /// All tensors must be there. Flushes to the disk, to be read back from partial().
   void sync();
   const std::filesystem::path& partial() const { return file_.partial(); }
-  /// Renames to the final name, after sync().
+  /// All tensors must be there. Flushes and renames to the final name.
   void finish();
   /// CRC-32 of each tensor's bytes as they were given, to compare with the file.
   const std::vector<std::uint32_t>& checksums() const { return checksums_; }
 
  private:
   void pad();
+  void require_complete() const;
   std::vector<GgufTensor> tensors_;
   std::vector<std::uint32_t> checksums_;
   OutputFile file_;

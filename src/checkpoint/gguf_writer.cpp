@@ -131,14 +131,18 @@ void GgufWriter::pad() {
   file_.write(std::span(zeros).first(aligned(file_.size()) - file_.size()));
 }
 
-void GgufWriter::sync() {
+void GgufWriter::require_complete() const {
   OCTET_CHECK(checksums_.size() == tensors_.size(), "{} of {} tensors given", checksums_.size(),
               tensors_.size());
+}
+
+void GgufWriter::sync() {
+  require_complete();
   file_.sync();
 }
 
 void GgufWriter::finish() {
-  sync();
+  require_complete();
   file_.commit();
 }
 

@@ -1,7 +1,6 @@
 #include "export/gguf_tensors.h"
 
 #include <algorithm>
-#include <array>
 
 namespace octet::exporter {
 
@@ -11,11 +10,7 @@ using checkpoint::ExpectedTensor;
 using checkpoint::GgmlType;
 using checkpoint::TextConfig;
 
-// How a name inside a layer reads in the other file.
-struct Rename {
-  const char* from;
-  const char* to;
-};
+// Names inside a layer.
 constexpr Rename kLayerNames[] = {
     {"input_layernorm.weight", "attn_norm.weight"},
     {"post_attention_layernorm.weight", "post_attention_norm.weight"},

@@ -11,6 +11,12 @@
 
 namespace octet::exporter {
 
+/// A name of the checkpoint, or its beginning, and what it reads in the other file.
+struct Rename {
+  const char* from;
+  const char* to;
+};
+
 /// What becomes of a value on its way.
 enum class Transform {
   none,

@@ -11,10 +11,6 @@ namespace {
 
 using checkpoint::GgmlType;
 
-struct Rename {
-  const char* from;
-  const char* to;
-};
 constexpr Rename kBlockNames[] = {
     {"norm1.", "ln1."},
     {"norm2.", "ln2."},

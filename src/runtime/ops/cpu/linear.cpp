@@ -92,9 +92,10 @@ int common_lift(const LinearPart& part) {
   if (q.zeros.empty() || std::ranges::any_of(q.zeros, [&](auto z) { return z != q.zeros[0]; }))
     return 0;
   const int lift = 128 - q.zeros[0];
+  if (lift <= 0) return 0;  // the usual case: no need to look at the codes
   const auto* codes = reinterpret_cast<const std::uint8_t*>(q.codes);
   const auto largest = std::max_element(codes, codes + part.out_features * part.in_features);
-  return lift > 0 && *largest + lift <= 255 ? lift : 0;
+  return *largest + lift <= 255 ? lift : 0;
 }
 
 CpuLinear::Part pack_codes(const LinearPart& part, Range out, Range in,
