@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "runtime/ops/cpu/kernels.h"
+#include "runtime/ops/cpu/vec_avx512.inl"
 #include "runtime/tensor/dtype.h"
 
 #if defined(__x86_64__)
@@ -21,9 +22,6 @@ constexpr int kWidth = 16;
 constexpr int kInt8TileRows[2] = {6, 4}, kInt8Panels = 2, kInt8DirectPanels = 4;
 constexpr bool kInt8Corrects = true;
 constexpr const char* kName = "avx512_vnni";
-#define OCTET_VEC_FMA(a, b, c) ((Vec)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
-#define OCTET_VEC_LOAD_F16(p) \
-  ((Vec)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))))
 #define OCTET_DOT_U8(acc, w, in) \
   ((VecI)_mm512_dpbusd_epi32((__m512i)(acc), (__m512i)(w), (__m512i)(in)))
 #include "runtime/ops/cpu/int8_linear.inl"

@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "runtime/ops/cpu/kernels.h"
+#include "runtime/ops/cpu/vec_avx2.inl"
 #include "runtime/tensor/dtype.h"
 
 #if defined(__x86_64__)
@@ -19,9 +20,6 @@ constexpr int kWidth = 8;
 constexpr int kInt8TileRows[2] = {3, 2}, kInt8Panels = 1, kInt8DirectPanels = 2;
 constexpr bool kInt8Corrects = true;
 constexpr const char* kName = "avx_vnni";
-#define OCTET_VEC_FMA(a, b, c) ((Vec)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
-#define OCTET_VEC_LOAD_F16(p) \
-  ((Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))
 #define OCTET_DOT_U8(acc, w, in) \
   ((VecI)_mm256_dpbusd_avx_epi32((__m256i)(acc), (__m256i)(w), (__m256i)(in)))
 #include "runtime/ops/cpu/int8_linear.inl"
