@@ -131,7 +131,11 @@ void TextModel::logits(TensorView hidden, std::span<const std::int32_t> indices,
                     rows);
     const Tensor picked = backend_.allocate(DType::f32, {count, parts_.config.hidden_size});
     backend_.embed(hidden, rows, picked);
-    const Tensor result = backend_.allocate(DType::f32, {count, vocab});
+    if (logit_rows_ < count) {
+      logits_ = backend_.allocate(DType::f32, {count, vocab});
+      logit_rows_ = count;
+    }
+    const TensorView result = logits_.view().rows(0, count);
     backend_.linear(picked, *parts_.lm_head, result);
     backend_.download(result,
                       std::as_writable_bytes(std::span(out.data() + first * vocab,

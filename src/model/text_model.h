@@ -67,8 +67,8 @@ class TextModel {
   Parts parts_;
   Rope rope_;
   LayerWorkspace workspace_;
-  Tensor x_, normed_, cos_sin_, ids_;
-  std::int64_t rows_ = 0;
+  Tensor x_, normed_, cos_sin_, ids_, logits_;
+  std::int64_t rows_ = 0, logit_rows_ = 0;
   std::vector<std::int64_t> cache_layer_;  // number of each layer among those of its kind
   void reserve(std::int64_t rows);
 };
