@@ -24,8 +24,7 @@ struct CpuLinear final : PackedLinear {
     Tensor memory;
     std::int64_t num_panels = 0;
     bool takes_int8() const {
-      return panels.kind == PanelKind::u8 && !panels.has_zeros &&
-             panels.group_size % kInt8Group == 0;
+      return panels.holds_codes() && !panels.has_zeros && panels.group_size % kInt8Group == 0;
     }
     /// Act-order: where in x each packed input feature lies; empty: in order.
     std::vector<std::int32_t> gather;

@@ -20,6 +20,8 @@ constexpr int kWidth = 16;
 // 32 registers. One term: 6 rows x 2 vectors of sums, as many of totals, 2 of weights, 1 broadcast;
 // two terms: 4 rows x 2 vectors of sums twice.
 constexpr int kInt8TileRows[2] = {6, 4}, kInt8Panels = 2, kInt8DirectPanels = 4;
+// One panel: 8 rows of sums (of two terms twice) and totals.
+constexpr int kInt8FewRows[2] = {8, 8};
 constexpr bool kInt8Corrects = true;
 constexpr const char* kName = "avx512_vnni";
 #define OCTET_DOT_U8(acc, w, in) \

@@ -7,9 +7,9 @@
 // y = x w^T with both sides as integers: the weight's codes and inputs rounded to integers.
 //
 // The result is defined once, for every instruction set and any rows side by side. Each 32 inputs
-// of a row have a largest magnitude m and codes q = round(x * (L / m)), halves to even, with L = 127
-// (one term) or 127 * 128 (two terms: q = 128 high + low, both int8). The sum of products of codes
-// over 32 inputs is exact in int32; these sums, times weight scale times m / L, are added in
+// of a row have a largest magnitude m and codes q = round(x * (L / m)), halves to even, with L =
+// 127 (one term) or 127 * 128 (two terms: q = 128 high + low, both int8). The sum of products of
+// codes over 32 inputs is exact in int32; these sums, times weight scale times m / L, are added in
 // float32 by multiply-add in order of k, from zero. Inputs below 1e-30 count as zero; a group with
 // an input that is not finite gives NaN.
 
@@ -63,8 +63,7 @@ void quantize_rows(const float* x, std::int64_t rows, std::int64_t ldx, std::int
       }
       std::int32_t sum = 0;
       for (int i = 0; i < kWidth; ++i) sum += sums[i];
-      scales[g * rows + r] =
-          any_bad != 0 ? __builtin_nanf("") : largest / kInt8Levels<kTerms>;
+      scales[g * rows + r] = any_bad != 0 ? __builtin_nanf("") : largest / kInt8Levels<kTerms>;
       corrections[g * rows + r] = -128 * sum;
     }
 }
@@ -75,8 +74,22 @@ OCTET_INLINE VecI splat_word(const void* p) {
   return VecI{} + word;
 }
 
-// kRows rows (a tile of the inputs) times kPanels panels.
-template <int kTerms, int kRows, int kPanels>
+// The i-th four codes of each column of a group, as bytes around a zero point of 128 (or 8, where
+// the corrections take that into account).
+template <bool kHalves>
+OCTET_INLINE VecI code_words(const std::byte* at, int i) {
+  if constexpr (kHalves) {
+    const VecI words = load_words(at + i / 2 * 4 * kPanel);
+    const VecI codes = (i % 2 ? words >> 4 : words) & 0x0f0f0f0f;
+    return kInt8Corrects ? codes : codes + 0x78787878;
+  } else {
+    return load_words(at + i * 4 * kPanel);
+  }
+}
+
+// kRows rows (a tile of the inputs) times kPanels panels. kAhead: they come from memory, so they are
+// called some KiB ahead, because the hardware follows a few streams only up to the page's end.
+template <int kTerms, bool kHalves, bool kAhead, int kRows, int kPanels>
 void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, const float* scales,
                const std::int32_t* corrections, float* y, std::int64_t ldy) {
   constexpr int kVecs = kPanels * kPanelVecs;
@@ -84,25 +97,27 @@ void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, c
   const std::byte* at[kPanels];
   for (int p = 0; p < kPanels; ++p)
     at[p] = w.data + static_cast<std::size_t>(panel + p) * w.panel_bytes;
-  const std::size_t scale_bytes = w.group_bytes - static_cast<std::size_t>(w.group_size) * kPanel;
+  constexpr std::int64_t kStep = kInt8Group * kPanel / (kHalves ? 2 : 1);
+  const std::size_t scale_bytes = w.group_bytes - w.code_bytes();
   for (std::int64_t k0 = 0; k0 < w.in_features; k0 += w.group_size) {
     const std::byte* factor[kPanels];
-    for (int p = 0; p < kPanels; ++p)
-      factor[p] = at[p] + static_cast<std::size_t>(w.group_size) * kPanel;
+    for (int p = 0; p < kPanels; ++p) factor[p] = at[p] + w.code_bytes();
     for (std::int64_t k = 0; k < w.group_size; k += kInt8Group) {
       VecI sums[kRows][kVecs], high[kRows][kVecs] = {};  // high: of two terms only
       for (int r = 0; r < kRows; ++r) {
-        const VecI start = kInt8Corrects ? splat_word(corrections + r) : VecI{};
+        VecI start = {};
+        if constexpr (kInt8Corrects) start = splat_word(corrections + r);
+        if constexpr (kHalves) start >>= 4;  // -8 times the sum
         for (int v = 0; v < kVecs; ++v) sums[r][v] = start;
       }
 #pragma GCC unroll 8
       for (int i = 0; i < kInt8Group / 4; ++i) {
         VecI words[kVecs];
         for (int p = 0; p < kPanels; ++p) {
-          const std::byte* from = at[p] + i * 4 * kPanel;
-          if (kRows <= 4) __builtin_prefetch(from + 2048);
+          if (kAhead && (!kHalves || i % 2 == 0))
+            __builtin_prefetch(at[p] + i * 4 * kPanel / (kHalves ? 2 : 1) + 2048);
           for (int s = 0; s < kPanelVecs; ++s)
-            words[p * kPanelVecs + s] = load_words(from + s * kWidth * 4);
+            words[p * kPanelVecs + s] = code_words<kHalves>(at[p] + s * kWidth * 4, i);
         }
         for (int r = 0; r < kRows; ++r) {
           if constexpr (kTerms == 2) {
@@ -127,7 +142,7 @@ void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, c
       x += kTerms * kInt8Group * kRows;
       scales += kRows;
       corrections += kRows;
-      for (int p = 0; p < kPanels; ++p) at[p] += kInt8Group * kPanel;
+      for (int p = 0; p < kPanels; ++p) at[p] += kStep;
     }
     for (int p = 0; p < kPanels; ++p) at[p] += scale_bytes;
   }
@@ -139,46 +154,68 @@ void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, c
       }
 }
 
-template <int kTerms, int kRows, int kPanels>
+template <int kTerms, bool kHalves, bool kAhead, int kRows, int kPanels>
 OCTET_INLINE void int8_any_rows(std::int64_t rows, const PanelWeight& w, std::int64_t panel,
                                 const std::int8_t* x, const float* scales,
                                 const std::int32_t* corrections, float* y, std::int64_t ldy) {
   if constexpr (kRows > 1) {
     if (rows < kRows)
-      return int8_any_rows<kTerms, kRows - 1, kPanels>(rows, w, panel, x, scales, corrections, y,
-                                                       ldy);
+      return int8_any_rows<kTerms, kHalves, kAhead, kRows - 1, kPanels>(rows, w, panel, x, scales,
+                                                                corrections, y, ldy);
   }
-  int8_tile<kTerms, kRows, kPanels>(w, panel, x, scales, corrections, y, ldy);
+  int8_tile<kTerms, kHalves, kAhead, kRows, kPanels>(w, panel, x, scales, corrections, y, ldy);
 }
 
-// All tiles of rows over kPanels panels, which stay in the cache meanwhile.
-template <int kTerms, int kPanels>
-OCTET_INLINE void int8_all_rows(const PanelWeight& w, std::int64_t panel, const Int8Rows& x,
-                                float* y, std::int64_t ldy) {
+// All rows as one tile: the weight passes once, from memory.
+template <int kTerms, bool kHalves, int kMost, int kPanels>
+OCTET_INLINE void int8_few_rows(const PanelWeight& w, std::int64_t begin, std::int64_t end,
+                                const Int8Rows& x, float* y, std::int64_t ldy) {
+  std::int64_t panel = begin;
+  for (; panel + kPanels <= end; panel += kPanels)
+    int8_any_rows<kTerms, kHalves, true, kMost, kPanels>(x.rows, w, panel, x.codes, x.scales,
+                                                         x.corrections, y, ldy);
+  if constexpr (kPanels > 1) int8_few_rows<kTerms, kHalves, kMost, 1>(w, panel, end, x, y, ldy);
+}
+
+// Tile after tile over kPanels panels, which stay in the cache meanwhile.
+template <int kTerms, bool kHalves, int kPanels>
+OCTET_INLINE void int8_many_rows(const PanelWeight& w, std::int64_t begin, std::int64_t end,
+                                 const Int8Rows& x, float* y, std::int64_t ldy) {
   constexpr std::int64_t kRows = kInt8TileRows[kTerms - 1];
   const std::int64_t groups = w.in_features / kInt8Group;
-  for (std::int64_t r = 0; r < x.rows; r += kRows) {
-    const std::int64_t rows = x.rows - r < kRows ? x.rows - r : kRows;
-    int8_any_rows<kTerms, kRows, kPanels>(rows, w, panel, x.codes + r * kTerms * w.in_features,
-                                          x.scales + r * groups, x.corrections + r * groups,
-                                          y + r * ldy, ldy);
+  std::int64_t panel = begin;
+  for (; panel + kPanels <= end; panel += kPanels)
+    for (std::int64_t r = 0; r < x.rows; r += kRows) {
+      const std::int64_t rows = x.rows - r < kRows ? x.rows - r : kRows;
+      int8_any_rows<kTerms, kHalves, false, kRows, kPanels>(
+          rows, w, panel, x.codes + r * kTerms * w.in_features, x.scales + r * groups,
+          x.corrections + r * groups, y + r * ldy, ldy);
+    }
+  if constexpr (kPanels > 1) int8_many_rows<kTerms, kHalves, 1>(w, panel, end, x, y, ldy);
+}
+
+template <int kTerms, bool kHalves>
+OCTET_INLINE void int8_panels(const PanelWeight& w, std::int64_t begin, std::int64_t end,
+                              const Int8Rows& x, float* y, std::int64_t ldy) {
+  constexpr int kTile = kInt8TileRows[kTerms - 1], kFew = kInt8FewRows[kTerms - 1];
+  if (x.rows > x.tile) return int8_many_rows<kTerms, kHalves, kInt8Panels>(w, begin, end, x, y, ldy);
+  // One row is bound by memory: more streams at once.
+  if (x.rows == 1)
+    return int8_few_rows<kTerms, kHalves, 1, kInt8DirectPanels>(w, begin, end, x, y, ldy);
+  // More rows than a tile has, with one panel: a second tile would compute while memory waits.
+  if constexpr (kFew > kTile) {
+    if (x.rows > kTile) return int8_few_rows<kTerms, kHalves, kFew, 1>(w, begin, end, x, y, ldy);
   }
+  int8_few_rows<kTerms, kHalves, kTile, kInt8Panels>(w, begin, end, x, y, ldy);
 }
 
 template <int kTerms>
 void int8_linear_panels(const PanelWeight& w, std::int64_t begin, std::int64_t end,
                         const Int8Rows& x, float* y, std::int64_t ldy) {
-  std::int64_t panel = begin;
-  if constexpr (kInt8DirectPanels > kInt8Panels) {
-    // One row is bound by memory: more streams at once.
-    if (x.rows == 1)
-      for (; panel + kInt8DirectPanels <= end; panel += kInt8DirectPanels)
-        int8_tile<kTerms, 1, kInt8DirectPanels>(w, panel, x.codes, x.scales, x.corrections, y, ldy);
-  }
-  for (; panel + kInt8Panels <= end; panel += kInt8Panels)
-    int8_all_rows<kTerms, kInt8Panels>(w, panel, x, y, ldy);
-  if constexpr (kInt8Panels > 1)
-    for (; panel < end; ++panel) int8_all_rows<kTerms, 1>(w, panel, x, y, ldy);
+  if (w.kind == PanelKind::u4)
+    int8_panels<kTerms, true>(w, begin, end, x, y, ldy);
+  else
+    int8_panels<kTerms, false>(w, begin, end, x, y, ldy);
 }
 
 double dot_peak_loop(std::int64_t iterations, std::int32_t* sink) {
@@ -198,6 +235,7 @@ double dot_peak_loop(std::int64_t iterations, std::int32_t* sink) {
 
 constexpr Int8Kernels kInt8Kernels{kName,
                                    {kInt8TileRows[0], kInt8TileRows[1]},
+                                   {kInt8FewRows[0], kInt8FewRows[1]},
                                    {quantize_rows<1>, quantize_rows<2>},
                                    {int8_linear_panels<1>, int8_linear_panels<2>},
                                    dot_peak_loop};

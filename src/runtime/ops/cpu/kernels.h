@@ -18,6 +18,8 @@ enum class PanelKind {
   f32,   ///< [k][16] float
   bf16,  ///< [k / 2][16][2]: even k in the low half of a 32-bit word
   u8,    ///< for each group: codes [group / 4][16][4], scales [16], zeros [16] if any
+  u4,    ///< the same in half the bytes, [group / 8][16][4]: a byte holds k in its low and k + 4 in
+         ///< its high half; every zero point is 8, groups are multiples of 32
 };
 
 /// The panels of one part of a linear.
@@ -26,11 +28,17 @@ struct PanelWeight {
   std::size_t panel_bytes = 0;
   std::int64_t out_features = 0;  ///< the last panel may be filled only in part
   std::int64_t in_features = 0;
-  std::int64_t group_size = 0;  ///< u8: multiple of 4
-  std::size_t group_bytes = 0;  ///< u8: codes, scales and zeros
+  std::int64_t group_size = 0;  ///< codes: multiple of 4
+  std::size_t group_bytes = 0;  ///< codes, scales and zeros of a group
   PanelKind kind = PanelKind::f32;
-  bool f32_scales = false;  ///< u8: scales are float32, otherwise float16
+  bool f32_scales = false;  ///< codes: scales are float32, otherwise float16
   bool has_zeros = false;   ///< u8: otherwise every zero point is 128
+
+  bool holds_codes() const { return kind == PanelKind::u8 || kind == PanelKind::u4; }
+  /// Of one group, without scales and zeros.
+  std::size_t code_bytes() const {
+    return static_cast<std::size_t>(group_size * kPanel / (kind == PanelKind::u4 ? 2 : 1));
+  }
 };
 
 /// One query row of attention: a head of a token.
@@ -108,26 +116,29 @@ struct CpuKernels {
 /// Inputs that share a scale when they are rounded to int8.
 inline constexpr std::int64_t kInt8Group = 32;
 
-/// Rows of a linear's input as integers of one or two int8 terms, in tiles of
-/// Int8Kernels::tile_rows. A tile of R rows has codes [in / 4][terms][R][4] and, for each group of
-/// 32 inputs, scales [R] and corrections [R] (-128 times the sum of the codes: what weight codes
-/// that are stored with a zero point of 128 are too much).
+/// Rows of a linear's input as integers of one or two int8 terms, in tiles of `tile` rows; the
+/// last may have fewer. A tile of R rows has codes [in / 4][terms][R][4] and, for each group of 32
+/// inputs, scales [R] and corrections [R] (-128 times the sum of the codes: what weight codes that
+/// are stored with a zero point of 128 are too much).
 struct Int8Rows {
   const std::int8_t* codes;
   const float* scales;
   const std::int32_t* corrections;
-  std::int64_t rows;
+  std::int64_t rows, tile;
 };
 
 /// Products of integer inputs with panels of codes; a set for each integer instruction. Members of
 /// two elements are for one term and for two.
 struct Int8Kernels {
   const char* isa;
-  std::int64_t tile_rows[2];
-  /// One tile: rows <= tile_rows rows of x [k], k a multiple of kInt8Group.
+  /// Rows of a tile where there are many, and the most that pass over a weight together: up to so
+  /// many rows are one tile.
+  std::int64_t tile_rows[2], few_rows[2];
+  /// One tile: rows of x [k], k a multiple of kInt8Group.
   void (*quantize_rows[2])(const float* x, std::int64_t rows, std::int64_t ldx, std::int64_t k,
                            std::int8_t* codes, float* scales, std::int32_t* corrections);
-  /// Panels [begin, end) of w, whose kind is u8 without zeros, groups multiples of kInt8Group.
+  /// Panels [begin, end) of w, of codes without zeros, groups multiples of kInt8Group. Tiles of x
+  /// are as the two numbers above say.
   void (*linear[2])(const PanelWeight& w, std::int64_t begin, std::int64_t end, const Int8Rows& x,
                     float* y, std::int64_t ldy);
   /// Dot products of integers in registers; returns operations done. For measuring the peak.

@@ -28,30 +28,44 @@ struct CodePacker {
     return order.empty() ? in.begin + k : order[size(k)];
   }
 
+  // Four k of the panel's columns [16][4]. Padding columns are the zero point, whose value is zero.
+  void word(std::int64_t panel, std::int64_t k, std::byte* to) const {
+    const QuantizedWeight& q = part.codes;
+    const std::int64_t n_all = part.out_features, n0 = out.begin + panel * kPanel;
+    const std::int64_t valid = std::min(kPanel, out.count - panel * kPanel);
+    if (order.empty()) {
+      std::memcpy(to, q.codes + ((in.begin + k) / 4 * n_all + n0) * 4, size(valid * 4));
+    } else {
+      for (std::int64_t c = 0; c < valid; ++c)
+        for (std::int64_t j = 0; j < 4; ++j) {
+          const std::int64_t f = feature(k + j);
+          to[c * 4 + j] = q.codes[(f / 4 * n_all + n0 + c) * 4 + f % 4];
+        }
+    }
+    for (std::int64_t i = 0; lift != 0 && i < valid * 4; ++i)
+      to[i] = static_cast<std::byte>(static_cast<int>(to[i]) + lift);
+    std::memset(to + valid * 4, w.kind == PanelKind::u4 ? 8 : 128, size((kPanel - valid) * 4));
+  }
+
   void group(std::int64_t panel, std::int64_t g, std::byte* to) const {
     const QuantizedWeight& q = part.codes;
     const std::int64_t n_all = part.out_features, n0 = out.begin + panel * kPanel;
     const std::int64_t valid = std::min(kPanel, out.count - panel * kPanel);
     const std::int64_t k0 = g * w.group_size;
-    for (std::int64_t k = 0; k < w.group_size; k += 4) {
-      std::byte* word = to + k * kPanel;
-      if (order.empty()) {
-        std::memcpy(word, q.codes + ((in.begin + k0 + k) / 4 * n_all + n0) * 4, size(valid * 4));
-      } else {
-        for (std::int64_t c = 0; c < valid; ++c)
-          for (std::int64_t j = 0; j < 4; ++j) {
-            const std::int64_t f = feature(k0 + k + j);
-            word[c * 4 + j] = q.codes[(f / 4 * n_all + n0 + c) * 4 + f % 4];
-          }
+    if (w.kind == PanelKind::u4) {
+      for (std::int64_t k = 0; k < w.group_size; k += 8) {
+        std::byte* low = to + k * kPanel / 2;
+        std::byte high[4 * kPanel];
+        word(panel, k0 + k, low);
+        word(panel, k0 + k + 4, high);
+        for (std::int64_t i = 0; i < 4 * kPanel; ++i) low[i] |= high[i] << 4;
       }
-      for (std::int64_t i = 0; lift != 0 && i < valid * 4; ++i)
-        word[i] = static_cast<std::byte>(static_cast<int>(word[i]) + lift);
-      // Padding columns are 128, whose value is zero.
-      std::memset(word + valid * 4, 128, size((kPanel - valid) * 4));
+    } else {
+      for (std::int64_t k = 0; k < w.group_size; k += 4) word(panel, k0 + k, to + k * kPanel);
     }
     const std::int64_t source =
         q.group_index.empty() ? (in.begin + k0) / q.group_size : q.group_index[size(feature(k0))];
-    std::byte* scale = to + w.group_size * kPanel;
+    std::byte* scale = to + w.code_bytes();
     for (std::int64_t c = 0; c < kPanel; ++c) {
       const float s = c < valid ? q.scales[size(source * n_all + n0 + c)] : 0.0f;
       if (w.f32_scales) {
@@ -85,17 +99,27 @@ bool groups_are_whole(const QuantizedWeight& q, const std::vector<std::int32_t>&
   return order.size() % size(q.group_size) == 0;
 }
 
-// What to add to every code so that the zero point, if there is one for all, becomes 128: the
-// values stay, the zeros need not be stored. 0: nothing, or the codes would not fit.
-int common_lift(const LinearPart& part) {
+// How a part's codes are kept. `lift` is added to every code.
+struct CodeForm {
+  PanelKind kind = PanelKind::u8;
+  int lift = 0;
+  bool has_zeros = false;
+};
+
+// One zero point for all is moved to where the kind has it, so that it need not be stored; the
+// values stay. Codes that fit four bits around 8 take half the bytes.
+CodeForm code_form(const LinearPart& part) {
   const QuantizedWeight& q = part.codes;
-  if (q.zeros.empty() || std::ranges::any_of(q.zeros, [&](auto z) { return z != q.zeros[0]; }))
-    return 0;
-  const int lift = 128 - q.zeros[0];
-  if (lift <= 0) return 0;  // the usual case: no need to look at the codes
+  if (q.zeros.empty() || std::ranges::all_of(q.zeros, [](auto z) { return z == 128; })) return {};
+  if (std::ranges::any_of(q.zeros, [&](auto z) { return z != q.zeros[0]; }) || q.zeros[0] > 128)
+    return {.has_zeros = true};
   const auto* codes = reinterpret_cast<const std::uint8_t*>(q.codes);
-  const auto largest = std::max_element(codes, codes + part.out_features * part.in_features);
-  return *largest + lift <= 255 ? lift : 0;
+  const int largest = *std::max_element(codes, codes + part.out_features * part.in_features);
+  const int zero = q.zeros[0];
+  if (zero <= 8 && largest + 8 - zero <= 15 && q.group_size % 32 == 0)
+    return {.kind = PanelKind::u4, .lift = 8 - zero};
+  if (largest + 128 - zero <= 255) return {.lift = 128 - zero};
+  return {.has_zeros = true};
 }
 
 CpuLinear::Part pack_codes(const LinearPart& part, Range out, Range in,
@@ -103,15 +127,15 @@ CpuLinear::Part pack_codes(const LinearPart& part, Range out, Range in,
   const QuantizedWeight& q = part.codes;
   CpuLinear::Part packed;
   PanelWeight& w = packed.panels;
-  w.kind = PanelKind::u8;
+  const CodeForm form = code_form(part);
+  w.kind = form.kind;
+  w.has_zeros = form.has_zeros;
   w.out_features = out.count;
   w.in_features = in.count;
   w.group_size = std::min(q.group_size, in.count);
   w.f32_scales =
       std::ranges::any_of(q.scales, [](float s) { return f16_to_float(float_to_f16(s)) != s; });
-  const int lift = common_lift(part);
-  w.has_zeros = lift == 0 && std::ranges::any_of(q.zeros, [](std::uint8_t z) { return z != 128; });
-  w.group_bytes = size(kPanel * (w.group_size + (w.f32_scales ? 4 : 2) + (w.has_zeros ? 1 : 0)));
+  w.group_bytes = w.code_bytes() + size(kPanel * ((w.f32_scales ? 4 : 2) + (w.has_zeros ? 1 : 0)));
   const std::int64_t groups = in.count / w.group_size;
   w.panel_bytes = size(groups) * w.group_bytes;
   packed.num_panels = (out.count + kPanel - 1) / kPanel;
@@ -124,7 +148,7 @@ CpuLinear::Part pack_codes(const LinearPart& part, Range out, Range in,
     std::ranges::transform(order, packed.gather.begin(),
                            [&](std::int32_t k) { return static_cast<std::int32_t>(k - in.begin); });
   }
-  const CodePacker packer{part, out, in, w, std::move(order), lift};
+  const CodePacker packer{part, out, in, w, std::move(order), form.lift};
   pool.parallel_for(packed.num_panels, 1, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t p = begin; p < end; ++p)
       for (std::int64_t g = 0; g < groups; ++g)
@@ -201,22 +225,24 @@ std::unique_ptr<PackedLinear> CpuBackend::pack_linear(std::span<const LinearPart
 }
 
 Int8Rows CpuBackend::quantize_inputs(const float* x, std::int64_t rows, std::int64_t k) {
-  const int terms = int8_terms_;
-  const std::int64_t groups = k / kInt8Group, tile = int8_->tile_rows[terms - 1];
+  const std::size_t terms = size(int8_terms_);
+  const std::int64_t groups = k / kInt8Group;
+  const std::int64_t tile =
+      rows <= int8_->few_rows[terms - 1] ? int8_->few_rows[terms - 1] : int8_->tile_rows[terms - 1];
   const auto grow = [](auto& block, std::int64_t n) {
     if (block.size() < size(n)) block.resize(size(n));
     return block.data();
   };
-  std::int8_t* codes = grow(input_codes_, rows * k * terms);
+  std::int8_t* codes = grow(input_codes_, rows * k * int8_terms_);
   float* scales = grow(input_scales_, rows * groups);
   std::int32_t* corrections = grow(input_corrections_, rows * groups);
   pool_.parallel_for((rows + tile - 1) / tile, 1, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t r = begin * tile; r < std::min(end * tile, rows); r += tile)
       int8_->quantize_rows[terms - 1](x + r * k, std::min(tile, rows - r), k, k,
-                                      codes + r * k * terms, scales + r * groups,
+                                      codes + r * k * int8_terms_, scales + r * groups,
                                       corrections + r * groups);
   });
-  return {codes, scales, corrections, rows};
+  return {codes, scales, corrections, rows, rows <= tile ? rows : tile};
 }
 
 void CpuBackend::linear(TensorView x, const PackedLinear& packed, TensorView y) {
@@ -226,36 +252,66 @@ void CpuBackend::linear(TensorView x, const PackedLinear& packed, TensorView y) 
   check_rows("linear output", y, rows, n);
   constexpr std::int64_t kScratch = 2 * kBlock * kPanel;
   float* scratch_base = scratch(worker_scratch_, pool_.num_threads() * kScratch);
+
+  // Some panels of one part over all rows. Parts share one loop of the pool: a small part alone
+  // would leave threads waiting.
+  struct Task {
+    const CpuLinear::Part* part;
+    std::int64_t begin, end;
+    const float* in;
+    const Int8Rows* rounded;  // null: the input as it is
+    float* out;
+  };
+  std::vector<Task> tasks;
+  const auto run = [&] {
+    pool_.parallel_for(static_cast<std::int64_t>(tasks.size()), 1,
+                       [&](std::int64_t begin, std::int64_t end, int worker) {
+                         for (std::int64_t i = begin; i < end; ++i) {
+                           const Task& t = tasks[size(i)];
+                           if (t.rounded)
+                             int8_->linear[int8_terms_ - 1](t.part->panels, t.begin, t.end,
+                                                            *t.rounded, t.out, n);
+                           else
+                             kernels_.linear(t.part->panels, t.begin, t.end, t.in, rows, k, t.out,
+                                             n, scratch_base + worker * kScratch);
+                         }
+                       });
+    tasks.clear();
+  };
   std::int64_t column = 0;
-  std::optional<Int8Rows> shared;  // x as int8, for all parts that take it in its own order
+  std::optional<Int8Rows> shared;  // x rounded, for all parts that take it in its own order
   for (const CpuLinear::Part& part : w.parts) {
     const float* in = x.as<float>();
+    const bool rounds = int8_terms_ > 0 && part.takes_int8();
+    Int8Rows own;
     if (!part.gather.empty()) {
+      run();  // the tasks so far, before their input is overwritten
+      shared.reset();
       float* gathered = scratch(gathered_, rows * k);
       for (std::int64_t r = 0; r < rows; ++r)
         for (std::int64_t i = 0; i < k; ++i) gathered[r * k + i] = in[r * k + part.gather[size(i)]];
       in = gathered;
+      if (rounds) own = quantize_inputs(in, rows, k);
+    } else if (rounds && !shared) {
+      shared = quantize_inputs(in, rows, k);
     }
-    float* out = y.as<float>() + column;
-    // A few pieces a thread balance the load; whole tiles of panels keep the kernels busy.
+    // Many pieces a thread balance the load to the end; whole tiles of panels keep the kernels
+    // busy.
     const std::int64_t grain =
-        std::clamp<std::int64_t>(part.num_panels / (pool_.num_threads() * 8) / 4 * 4, 4, 64);
-    if (int8_terms_ > 0 && part.takes_int8()) {
-      if (!shared || !part.gather.empty()) shared = quantize_inputs(in, rows, k);
-      pool_.parallel_for(part.num_panels, grain, [&](std::int64_t begin, std::int64_t end, int) {
-        int8_->linear[int8_terms_ - 1](part.panels, begin, end, *shared, out, n);
-      });
-      if (!part.gather.empty()) shared.reset();
-      column += part.panels.out_features;
-      continue;
-    }
-    pool_.parallel_for(part.num_panels, grain,
-                       [&](std::int64_t begin, std::int64_t end, int worker) {
-                         kernels_.linear(part.panels, begin, end, in, rows, k, out, n,
-                                         scratch_base + worker * kScratch);
-                       });
+        std::clamp<std::int64_t>(part.num_panels / (pool_.num_threads() * 32) / 4 * 4, 4, 64);
+    for (std::int64_t p = 0; p < part.num_panels; p += grain)
+      tasks.push_back({.part = &part,
+                       .begin = p,
+                       .end = std::min(p + grain, part.num_panels),
+                       .in = in,
+                       .rounded = !rounds               ? nullptr
+                                  : part.gather.empty() ? &*shared
+                                                        : &own,
+                       .out = y.as<float>() + column});
+    if (!part.gather.empty()) run();
     column += part.panels.out_features;
   }
+  run();
 }
 
 }  // namespace octet::ops::cpu

@@ -11,20 +11,25 @@
 // Scales and -zero * scale of one group of a panel.
 OCTET_INLINE void group_constants(const PanelWeight& w, const std::byte* group, Vec* scale,
                                   Vec* offset) {
-  const std::byte* p = group + w.group_size * kPanel;
+  const std::byte* p = group + w.code_bytes();
   const std::size_t scale_bytes = w.f32_scales ? 4 : 2;
   for (int s = 0; s < kPanelVecs; ++s) {
     scale[s] = w.f32_scales ? load(reinterpret_cast<const float*>(p + s * kWidth * 4))
                             : load_f16(p + s * kWidth * 2);
     const Vec zero = w.has_zeros
                          ? load_u8(p + static_cast<std::size_t>(kPanel) * scale_bytes + s * kWidth)
-                         : splat(128.0f);
+                         : splat(w.kind == PanelKind::u4 ? 8.0f : 128.0f);
     offset[s] = -(zero * scale[s]);
   }
 }
 
 OCTET_INLINE Vec code(VecI words, int j) {
   return to_float((words >> (8 * j)) & 255);
+}
+
+// Code j of eight in halves of bytes: the low halves are the first four.
+OCTET_INLINE Vec half_code(VecI words, int j) {
+  return to_float((words >> (8 * (j % 4) + 4 * (j / 4))) & 15);
 }
 
 // Unpacks input features [k0, k0 + count) of a panel to out[count][16].
@@ -47,6 +52,17 @@ OCTET_INLINE void unpack_block(const PanelWeight& w, const std::byte* panel, std
       group_constants(w, group, scale, offset);
       const std::int64_t left = w.group_size - in_group;
       const std::int64_t end = k + (left < count - k ? left : count - k);
+      if (w.kind == PanelKind::u4) {
+        for (const std::byte* codes = group + in_group * kPanel / 2; k < end;
+             k += 8, codes += 4 * kPanel)
+          for (int s = 0; s < kPanelVecs; ++s) {
+            const VecI words = load_words(codes + s * kWidth * 4);
+            for (int j = 0; j < 8; ++j)
+              store(out + (k + j) * kPanel + s * kWidth,
+                    fma(half_code(words, j), scale[s], offset[s]));
+          }
+        continue;
+      }
       const std::byte* codes = group + in_group * kPanel;
       for (; k < end; k += 4, codes += 4 * kPanel)
         for (int s = 0; s < kPanelVecs; ++s) {
@@ -120,9 +136,9 @@ struct Direct {
     for (std::int64_t k = 0; k < count; ++k)
       for (int p = 0; p < kPanels; ++p)
         for (int s = 0; s < kPanelVecs; ++s)
-          take(x + k, ldx, p, s,
-               load(reinterpret_cast<const float*>(panels[p] + (k0 + k) * kPanel * 4) +
-                    s * kWidth));
+          take(
+              x + k, ldx, p, s,
+              load(reinterpret_cast<const float*>(panels[p] + (k0 + k) * kPanel * 4) + s * kWidth));
   }
 
   OCTET_INLINE void block_bf16(const std::byte* const* panels, std::int64_t k0, std::int64_t count,
@@ -139,8 +155,10 @@ struct Direct {
         }
   }
 
-  OCTET_INLINE void block_u8(const PanelWeight& w, const std::byte* const* panels, std::int64_t k0,
-                             std::int64_t count, const float* x, std::int64_t ldx) {
+  template <bool kHalves>
+  OCTET_INLINE void block_codes(const PanelWeight& w, const std::byte* const* panels,
+                                std::int64_t k0, std::int64_t count, const float* x,
+                                std::int64_t ldx) {
     for (std::int64_t k = 0; k < count;) {
       const std::int64_t g = (k0 + k) / w.group_size, in_group = (k0 + k) % w.group_size;
       const std::int64_t left = w.group_size - in_group;
@@ -150,15 +168,17 @@ struct Direct {
       for (int p = 0; p < kPanels; ++p) {
         const std::byte* group = panels[p] + static_cast<std::size_t>(g) * w.group_bytes;
         group_constants(w, group, scale[p], offset[p]);
-        codes[p] = group + in_group * kPanel;
+        codes[p] = group + in_group * kPanel / (kHalves ? 2 : 1);
       }
-      for (; k < end; k += 4)
+      constexpr int kCodes = kHalves ? 8 : 4;  // of a column in a word
+      for (; k < end; k += kCodes)
         for (int p = 0; p < kPanels; ++p) {
           __builtin_prefetch(codes[p] + 2048);
           for (int s = 0; s < kPanelVecs; ++s) {
             const VecI words = load_words(codes[p] + s * kWidth * 4);
-            for (int j = 0; j < 4; ++j)
-              take(x + k + j, ldx, p, s, fma(code(words, j), scale[p][s], offset[p][s]));
+            for (int j = 0; j < kCodes; ++j)
+              take(x + k + j, ldx, p, s,
+                   fma(kHalves ? half_code(words, j) : code(words, j), scale[p][s], offset[p][s]));
           }
           codes[p] += 4 * kPanel;
         }
@@ -176,7 +196,9 @@ void few_rows(const PanelWeight& w, std::int64_t panel, const float* x, std::int
     const std::int64_t count = w.in_features - k < kBlock ? w.in_features - k : kBlock;
     Direct<kRows, kPanels> block;
     if (w.kind == PanelKind::u8)
-      block.block_u8(w, panels, k, count, x + k, ldx);
+      block.template block_codes<false>(w, panels, k, count, x + k, ldx);
+    else if (w.kind == PanelKind::u4)
+      block.template block_codes<true>(w, panels, k, count, x + k, ldx);
     else if (w.kind == PanelKind::bf16)
       block.block_bf16(panels, k, count, x + k, ldx);
     else
@@ -190,37 +212,35 @@ void few_rows(const PanelWeight& w, std::int64_t panel, const float* x, std::int
   }
 }
 
-template <int kPanels>
+template <int kPanels, int kRows = kDirectRows>
 OCTET_INLINE void any_rows(const PanelWeight& w, std::int64_t panel, const float* x,
                            std::int64_t rows, std::int64_t ldx, float* y, std::int64_t ldy) {
-  switch (rows) {
-    case 1: return few_rows<1, kPanels>(w, panel, x, ldx, y, ldy);
-    case 2: return few_rows<2, kPanels>(w, panel, x, ldx, y, ldy);
-    case 3: return few_rows<3, kPanels>(w, panel, x, ldx, y, ldy);
-    default: return few_rows<4, kPanels>(w, panel, x, ldx, y, ldy);
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return any_rows<kPanels, kRows - 1>(w, panel, x, rows, ldx, y, ldy);
   }
+  few_rows<kRows, kPanels>(w, panel, x, ldx, y, ldy);
 }
 
 void linear_panels(const PanelWeight& w, std::int64_t begin, std::int64_t end, const float* x,
                    std::int64_t rows, std::int64_t ldx, float* y, std::int64_t ldy,
                    float* scratch) {
   std::int64_t panel = begin;
-  if (rows <= 8) {
+  if (rows <= 8 || (rows <= 2 * kDirectRows && !w.holds_codes())) {
     if (rows == 1)
       for (; panel + kDirectPanels <= end; panel += kDirectPanels)
         few_rows<1, kDirectPanels>(w, panel, x, ldx, y, ldy);
-    // Four rows at a time: the second four find the panels in the cache.
-    const auto in_fours = [&](const auto& run) {
-      for (std::int64_t r = 0; r < rows; r += 4)
-        run(x + r * ldx, rows - r < 4 ? rows - r : 4, y + r * ldy);
+    // A few rows at a time: the next ones find the panels in the cache.
+    const auto by_few = [&](const auto& run) {
+      for (std::int64_t r = 0; r < rows; r += kDirectRows)
+        run(x + r * ldx, rows - r < kDirectRows ? rows - r : kDirectRows, y + r * ldy);
     };
     if constexpr (kDirectPanels > 1)
       for (; panel + 2 <= end; panel += 2)
-        in_fours([&](const float* in, std::int64_t count, float* out) {
+        by_few([&](const float* in, std::int64_t count, float* out) {
           any_rows<2>(w, panel, in, count, ldx, out, ldy);
         });
     for (; panel < end; ++panel)
-      in_fours([&](const float* in, std::int64_t count, float* out) {
+      by_few([&](const float* in, std::int64_t count, float* out) {
         any_rows<1>(w, panel, in, count, ldx, out, ldy);
       });
     return;
