@@ -40,7 +40,7 @@ class LinearTest : public testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Isas, LinearTest, testing::ValuesIn(isas()),
                          [](const auto& isa) { return isa.param; });
 
-constexpr std::int64_t kRows[] = {1, 2, 3, 4, 5, 12, 13, 31};
+constexpr std::int64_t kRows[] = {1, 2, 3, 4, 5, 8, 9, 13, 16, 17, 31};
 
 TEST_P(LinearTest, DenseWeightsOfEveryType) {
   for (const DType type : {DType::bf16, DType::f16, DType::f32})
@@ -81,7 +81,7 @@ TEST_P(LinearTest, RowsDoNotDependOnTheirNeighboursOrOnThreads) {
     Bench one(GetParam(), 1), three(GetParam(), 3);
     const auto all = run(one, x, kAll, w.part);
     EXPECT_EQ(all, run(three, x, kAll, w.part));
-    for (const std::int64_t rows : {1, 2, 3, 4, 5, 6, 11, 17})
+    for (const std::int64_t rows : {1, 2, 3, 4, 5, 6, 8, 9, 11, 16, 17})
       for (std::int64_t first = 0; first + rows <= kAll; first += rows) {
         const std::vector<float> part(x.begin() + first * w.part.in_features,
                                       x.begin() + (first + rows) * w.part.in_features);

@@ -18,7 +18,8 @@ constexpr int kWidth = 8;
 // 16 registers. One term: 3 rows x 2 vectors of sums, as many of totals, 2 of weights, 1 broadcast;
 // two terms: 2 rows x 2 vectors of sums twice.
 constexpr int kInt8TileRows[2] = {3, 2}, kInt8Panels = 1, kInt8DirectPanels = 2;
-constexpr int kInt8FewRows[2] = {3, 2};
+constexpr int kInt8FewRows[2] = {3, 2}, kInt8FewPanels = 1;
+constexpr int kInt8BothSums = 4;
 constexpr bool kInt8Corrects = false;
 constexpr const char* kName = "avx2";
 // Sums of two products must fit 16 bits: 255 * 127 * 2 would not. So the code less 128 gives its

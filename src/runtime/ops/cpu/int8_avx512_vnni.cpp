@@ -21,7 +21,8 @@ constexpr int kWidth = 16;
 // two terms: 4 rows x 2 vectors of sums twice.
 constexpr int kInt8TileRows[2] = {6, 4}, kInt8Panels = 2, kInt8DirectPanels = 4;
 // One panel: 8 rows of sums (of two terms twice) and totals.
-constexpr int kInt8FewRows[2] = {8, 8};
+constexpr int kInt8FewRows[2] = {8, 8}, kInt8FewPanels = 2;
+constexpr int kInt8BothSums = 8;
 constexpr bool kInt8Corrects = true;
 constexpr const char* kName = "avx512_vnni";
 #define OCTET_DOT_U8(acc, w, in) \

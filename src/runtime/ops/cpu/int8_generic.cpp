@@ -6,7 +6,8 @@
 namespace octet::ops::cpu::generic_int8 {
 constexpr int kWidth = 4;
 constexpr int kInt8TileRows[2] = {2, 2}, kInt8Panels = 1, kInt8DirectPanels = 1;
-constexpr int kInt8FewRows[2] = {2, 2};
+constexpr int kInt8FewRows[2] = {2, 2}, kInt8FewPanels = 1;
+constexpr int kInt8BothSums = 4;
 constexpr bool kInt8Corrects = false;
 constexpr const char* kName = "generic";
 #define OCTET_VEC_FMA(a, b, c) ((a) * (b) + (c))

@@ -97,6 +97,9 @@ void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, c
   const std::byte* at[kPanels];
   for (int p = 0; p < kPanels; ++p)
     at[p] = w.data + static_cast<std::size_t>(panel + p) * w.panel_bytes;
+  // Two terms: both sums at once, or, where the registers hold only one, first the high terms and
+  // then the low ones on top.
+  constexpr bool kFold = kTerms == 2 && kRows * kVecs > kInt8BothSums;
   constexpr std::int64_t kStep = kInt8Group * kPanel / (kHalves ? 2 : 1);
   const std::size_t scale_bytes = w.group_bytes - w.code_bytes();
   for (std::int64_t k0 = 0; k0 < w.in_features; k0 += w.group_size) {
@@ -106,27 +109,43 @@ void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, c
       VecI sums[kRows][kVecs], high[kRows][kVecs] = {};  // high: of two terms only
       for (int r = 0; r < kRows; ++r) {
         VecI start = {};
-        if constexpr (kInt8Corrects) start = splat_word(corrections + r);
+        if constexpr (kInt8Corrects && !kFold) start = splat_word(corrections + r);
         if constexpr (kHalves) start >>= 4;  // -8 times the sum
         for (int v = 0; v < kVecs; ++v) sums[r][v] = start;
       }
+      const auto add = [&](bool first, bool last) __attribute__((always_inline)) {
 #pragma GCC unroll 8
-      for (int i = 0; i < kInt8Group / 4; ++i) {
-        VecI words[kVecs];
-        for (int p = 0; p < kPanels; ++p) {
-          if (kAhead && (!kHalves || i % 2 == 0))
-            __builtin_prefetch(at[p] + i * 4 * kPanel / (kHalves ? 2 : 1) + 2048);
-          for (int s = 0; s < kPanelVecs; ++s)
-            words[p * kPanelVecs + s] = code_words<kHalves>(at[p] + s * kWidth * 4, i);
-        }
-        for (int r = 0; r < kRows; ++r) {
-          if constexpr (kTerms == 2) {
-            const VecI top = splat_word(x + (2 * i * kRows + r) * 4);
-            for (int v = 0; v < kVecs; ++v) high[r][v] = OCTET_DOT_U8(high[r][v], words[v], top);
+        for (int i = 0; i < kInt8Group / 4; ++i) {
+          VecI words[kVecs];
+          for (int p = 0; p < kPanels; ++p) {
+            if (kAhead && first && (!kHalves || i % 2 == 0))
+              __builtin_prefetch(at[p] + i * 4 * kPanel / (kHalves ? 2 : 1) + 2048);
+            for (int s = 0; s < kPanelVecs; ++s)
+              words[p * kPanelVecs + s] = code_words<kHalves>(at[p] + s * kWidth * 4, i);
           }
-          const VecI in = splat_word(x + ((i * kTerms + kTerms - 1) * kRows + r) * 4);
-          for (int v = 0; v < kVecs; ++v) sums[r][v] = OCTET_DOT_U8(sums[r][v], words[v], in);
+          for (int r = 0; r < kRows; ++r) {
+            if (kTerms == 2 && first) {
+              auto& sum = kFold ? sums : high;
+              const VecI top = splat_word(x + (2 * i * kRows + r) * 4);
+              for (int v = 0; v < kVecs; ++v) sum[r][v] = OCTET_DOT_U8(sum[r][v], words[v], top);
+            }
+            if (!last) continue;
+            const VecI in = splat_word(x + ((i * kTerms + kTerms - 1) * kRows + r) * 4);
+            for (int v = 0; v < kVecs; ++v) sums[r][v] = OCTET_DOT_U8(sums[r][v], words[v], in);
+          }
         }
+      };
+      if constexpr (kFold) {
+        add(true, false);
+        for (int r = 0; r < kRows; ++r) {
+          VecI correction = {};
+          if constexpr (kInt8Corrects) correction = splat_word(corrections + r);
+          if constexpr (kHalves) correction >>= 4;
+          for (int v = 0; v < kVecs; ++v) sums[r][v] = (sums[r][v] << 7) + correction;
+        }
+        add(false, true);
+      } else {
+        add(true, true);
       }
       for (int p = 0; p < kPanels; ++p)
         for (int s = 0; s < kPanelVecs; ++s) {
@@ -135,7 +154,7 @@ void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, c
                                 : load_f16(factor[p] + s * kWidth * 2);
           const int v = p * kPanelVecs + s;
           for (int r = 0; r < kRows; ++r) {
-            const VecI sum = kTerms == 1 ? sums[r][v] : (high[r][v] << 7) + sums[r][v];
+            const VecI sum = kTerms == 1 || kFold ? sums[r][v] : (high[r][v] << 7) + sums[r][v];
             totals[r][v] = fma(to_float(sum), scale * splat(scales[r]), totals[r][v]);
           }
         }
@@ -204,7 +223,7 @@ OCTET_INLINE void int8_panels(const PanelWeight& w, std::int64_t begin, std::int
     return int8_few_rows<kTerms, kHalves, 1, kInt8DirectPanels>(w, begin, end, x, y, ldy);
   // More rows than a tile has, with one panel: a second tile would compute while memory waits.
   if constexpr (kFew > kTile) {
-    if (x.rows > kTile) return int8_few_rows<kTerms, kHalves, kFew, 1>(w, begin, end, x, y, ldy);
+    if (x.rows > kTile) return int8_few_rows<kTerms, kHalves, kFew, kInt8FewPanels>(w, begin, end, x, y, ldy);
   }
   int8_few_rows<kTerms, kHalves, kTile, kInt8Panels>(w, begin, end, x, y, ldy);
 }
