@@ -21,7 +21,7 @@ void ComputeOptions::add_to(CLI::App& app, bool with_kv) {
   app.add_option("--backend", backend, "auto, cpu, or reference (slow, double precision)")
       ->capture_default_str();
   app.add_option("--isa", isa,
-                 "instruction set of the cpu backend: auto, generic, avx2, avx_vnni, avx512")
+                 "instruction set of the cpu backend: auto, generic, avx2, avx_vnni, avx512, amx")
       ->capture_default_str();
   app.add_option("--threads", threads, "compute threads; 0: one for each usable CPU")
       ->capture_default_str();

@@ -30,7 +30,7 @@ std::int64_t round_up(std::int64_t n, std::int64_t to) {
 const LinalgKernels& choose_kernels(const std::string& isa) {
   [[maybe_unused]] const std::string name = choose_isa(isa);
 #if defined(__x86_64__)
-  if (name == "avx512") return avx512_kernels();
+  if (name == "avx512" || name == "amx") return avx512_kernels();
   if (name == "avx2" || name == "avx_vnni") return avx2_kernels();
 #endif
   return generic_kernels();

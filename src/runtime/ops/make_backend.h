@@ -9,7 +9,7 @@ namespace octet::ops {
 
 struct BackendOptions {
   std::string backend = "auto";  ///< auto, reference, cpu
-  std::string isa = "auto";      ///< cpu: auto, generic, avx2, avx_vnni, avx512
+  std::string isa = "auto";      ///< cpu: auto, generic, avx2, avx_vnni, avx512, amx
   /// What the inputs of quantized linears are rounded to, in groups of 32: int8; int16, which are
   /// two int8 (15 bits and their sign); float32: not rounded. auto: int16 on the cpu.
   std::string activations = "float32";

@@ -140,10 +140,12 @@ TEST_P(Int8Test, FewerBitsGiveTheSame) {
         for (const std::int64_t rows : {1, 2, 3, 4, 5, 6, 8, 9, 13, 17}) {
           const auto [w, wide] = fewer_bits(n, 384, form, bits);
           const auto x = random_values(rows * 384, 6);
-          ASSERT_EQ(run(bench, x, rows, w.part), run(bench, x, rows, wide.part)) << bits << " " << n;
+          ASSERT_EQ(run(bench, x, rows, w.part), run(bench, x, rows, wide.part))
+              << bits << " " << n;
           // Without fused multiply-adds, 8 and 128 times a scale are not rounded alike.
           if (isa == "generic") continue;
-          ASSERT_EQ(run(exact, x, rows, w.part), run(exact, x, rows, wide.part)) << bits << " " << n;
+          ASSERT_EQ(run(exact, x, rows, w.part), run(exact, x, rows, wide.part))
+              << bits << " " << n;
         }
   const auto [w, wide] = fewer_bits(40, 256, {}, 4);
   const auto x = random_values(7 * 256, 6);

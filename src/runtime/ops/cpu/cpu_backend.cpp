@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "runtime/base/cpu_features.h"
 #include "runtime/ops/cpu/cpu_impl.h"
 #include "runtime/ops/cpu/isa.h"
 
@@ -11,8 +12,8 @@ namespace octet::ops::cpu {
 
 std::unique_ptr<Backend> make_cpu_backend(const std::string& isa, int int8_terms,
                                           ThreadPool& pool) {
-  return std::make_unique<CpuBackend>(choose_kernels(isa), choose_int8_kernels(isa), int8_terms,
-                                      pool);
+  return std::make_unique<CpuBackend>(choose_isa(isa), choose_kernels(isa),
+                                      choose_int8_kernels(isa), int8_terms, pool);
 }
 
 Tensor CpuBackend::allocate(DType type, Shape shape) {

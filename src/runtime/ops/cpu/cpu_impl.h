@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/base/thread_pool.h"
@@ -87,9 +89,14 @@ class CpuStateCache final : public StateCache {
 class CpuBackend final : public Backend {
  public:
   /// int8_terms: of rounded inputs, 0: they are not rounded.
-  CpuBackend(const CpuKernels& kernels, const Int8Kernels& int8, int int8_terms, ThreadPool& pool)
-      : kernels_(kernels), int8_(&int8), int8_terms_(int8_terms), pool_(pool) {}
-  std::string name() const override { return std::string("cpu/") + kernels_.isa; }
+  CpuBackend(std::string isa, const CpuKernels& kernels, const Int8Kernels& int8, int int8_terms,
+             ThreadPool& pool)
+      : isa_(std::move(isa)),
+        kernels_(kernels),
+        int8_(&int8),
+        int8_terms_(int8_terms),
+        pool_(pool) {}
+  std::string name() const override { return "cpu/" + isa_; }
   Device device() const override { return {}; }
   Tensor allocate(DType type, Shape shape) override;
   void upload(std::span<const std::byte> from, TensorView to) override;
@@ -123,6 +130,7 @@ class CpuBackend final : public Backend {
     return block.data();
   }
   Int8Rows quantize_inputs(const float* x, std::int64_t rows, std::int64_t k);
+  std::string isa_;  ///< as choose_isa names it
   const CpuKernels& kernels_;
   const Int8Kernels* int8_;
   int int8_terms_;

@@ -16,55 +16,62 @@
 template <int kTerms>
 constexpr float kInt8Levels = kTerms == 1 ? 127.0f : 127.0f * 128.0f;
 
-// Codes, scales and -128 times the sum of the codes for up to a tile of rows, laid out so that the
-// products read it in one stream. kernels.h: Int8Rows.
+// One group of a row: its codes by term, its scale and -128 times the sum of its codes.
 template <int kTerms>
-void quantize_rows(const float* x, std::int64_t rows, std::int64_t ldx, std::int64_t k,
-                   std::int8_t* codes, float* scales, std::int32_t* corrections) {
-  constexpr int kVecs = kInt8Group / kWidth, kWords = kInt8Group / 4;
+OCTET_INLINE void quantize_group(const float* in, std::int8_t (*codes)[kInt8Group], float* scale,
+                                 std::int32_t* correction) {
+  constexpr int kVecs = kInt8Group / kWidth;
   const Vec magic = splat(12582912.0f);  // 1.5 * 2^23: the sum's low bits are the rounded integer
+  Vec v[kVecs], top = {};
+  VecI bad = {};  // all ones where the exponent is that of infinities and NaN
+  for (int i = 0; i < kVecs; ++i) {
+    v[i] = load(in + i * kWidth);
+    bad |= ((VecI)v[i] & 0x7f800000) == 0x7f800000;
+    top = max(top, max(v[i], -v[i]));
+  }
+  std::int32_t any_bad = 0;
+  for (int i = 0; i < kWidth; ++i) any_bad |= bad[i];
+  float largest = max_lane(top);
+  if (any_bad != 0 || !(largest > 1e-30f)) {
+    for (int i = 0; i < kVecs; ++i) v[i] = Vec{};
+    largest = 0;
+  }
+  const Vec inverse = splat(largest > 0 ? kInt8Levels<kTerms> / largest : 0.0f);
+  std::int32_t wide[kTerms][kInt8Group];
+  VecI sums = {};
+  for (int i = 0; i < kVecs; ++i) {
+    const VecI q = (VecI)(v[i] * inverse + magic) - (VecI)magic;
+    sums += q;
+    // The high part rounded: both parts fit int8.
+    const VecI high = kTerms == 1 ? q : (q + 64) >> 7;
+    __builtin_memcpy(wide[0] + i * kWidth, &high, sizeof high);
+    if constexpr (kTerms == 2) {
+      const VecI low = q - (high << 7);
+      __builtin_memcpy(wide[1] + i * kWidth, &low, sizeof low);
+    }
+  }
+  for (int t = 0; t < kTerms; ++t)
+    for (int i = 0; i < kInt8Group; ++i) codes[t][i] = static_cast<std::int8_t>(wide[t][i]);
+  std::int32_t sum = 0;
+  for (int i = 0; i < kWidth; ++i) sum += sums[i];
+  *scale = any_bad != 0 ? __builtin_nanf("") : largest / kInt8Levels<kTerms>;
+  *correction = -128 * sum;
+}
+
+// Up to a tile of rows, laid out so that the products read it in one stream. kernels.h: Int8Rows.
+template <int kTerms>
+void quantize_rows(const float* x, std::int64_t rows, std::int64_t /*tile*/, std::int64_t ldx,
+                   std::int64_t k, std::int8_t* codes, float* scales, std::int32_t* corrections) {
+  constexpr int kWords = kInt8Group / 4;
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t g = 0; g < k / kInt8Group; ++g) {
-      const float* in = x + r * ldx + g * kInt8Group;
-      Vec v[kVecs], top = {};
-      VecI bad = {};  // all ones where the exponent is that of infinities and NaN
-      for (int i = 0; i < kVecs; ++i) {
-        v[i] = load(in + i * kWidth);
-        bad |= ((VecI)v[i] & 0x7f800000) == 0x7f800000;
-        top = max(top, max(v[i], -v[i]));
-      }
-      std::int32_t any_bad = 0;
-      for (int i = 0; i < kWidth; ++i) any_bad |= bad[i];
-      float largest = max_lane(top);
-      if (any_bad != 0 || !(largest > 1e-30f)) {
-        for (int i = 0; i < kVecs; ++i) v[i] = Vec{};
-        largest = 0;
-      }
-      const Vec inverse = splat(largest > 0 ? kInt8Levels<kTerms> / largest : 0.0f);
-      std::int32_t wide[kTerms][kInt8Group];
-      VecI sums = {};
-      for (int i = 0; i < kVecs; ++i) {
-        const VecI q = (VecI)(v[i] * inverse + magic) - (VecI)magic;
-        sums += q;
-        // The high part rounded: both parts fit int8.
-        const VecI high = kTerms == 1 ? q : (q + 64) >> 7;
-        __builtin_memcpy(wide[0] + i * kWidth, &high, sizeof high);
-        if constexpr (kTerms == 2) {
-          const VecI low = q - (high << 7);
-          __builtin_memcpy(wide[1] + i * kWidth, &low, sizeof low);
-        }
-      }
-      for (int t = 0; t < kTerms; ++t) {
-        std::int8_t narrow[kInt8Group];
-        for (int i = 0; i < kInt8Group; ++i) narrow[i] = static_cast<std::int8_t>(wide[t][i]);
+      std::int8_t rounded[kTerms][kInt8Group];
+      quantize_group<kTerms>(x + r * ldx + g * kInt8Group, rounded, scales + g * rows + r,
+                             corrections + g * rows + r);
+      for (int t = 0; t < kTerms; ++t)
         for (std::int64_t i = 0; i < kWords; ++i)
-          __builtin_memcpy(codes + (((g * kWords + i) * kTerms + t) * rows + r) * 4, narrow + i * 4,
-                           4);
-      }
-      std::int32_t sum = 0;
-      for (int i = 0; i < kWidth; ++i) sum += sums[i];
-      scales[g * rows + r] = any_bad != 0 ? __builtin_nanf("") : largest / kInt8Levels<kTerms>;
-      corrections[g * rows + r] = -128 * sum;
+          __builtin_memcpy(codes + (((g * kWords + i) * kTerms + t) * rows + r) * 4,
+                           rounded[t] + i * 4, 4);
     }
 }
 
@@ -252,9 +259,11 @@ double dot_peak_loop(std::int64_t iterations, std::int32_t* sink) {
   return 2.0 * 4 * kChains * kWidth * static_cast<double>(iterations);
 }
 
+#ifndef OCTET_INT8_OWN_TABLE
 constexpr Int8Kernels kInt8Kernels{kName,
                                    {kInt8TileRows[0], kInt8TileRows[1]},
                                    {kInt8FewRows[0], kInt8FewRows[1]},
                                    {quantize_rows<1>, quantize_rows<2>},
                                    {int8_linear_panels<1>, int8_linear_panels<2>},
                                    dot_peak_loop};
+#endif

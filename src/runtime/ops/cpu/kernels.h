@@ -119,7 +119,7 @@ inline constexpr std::int64_t kInt8Group = 32;
 /// Rows of a linear's input as integers of one or two int8 terms, in tiles of `tile` rows; the
 /// last may have fewer. A tile of R rows has codes [in / 4][terms][R][4] and, for each group of 32
 /// inputs, scales [R] and corrections [R] (-128 times the sum of the codes: what weight codes that
-/// are stored with a zero point of 128 are too much).
+/// are stored with a zero point of 128 are too much). Tiles of 16 rows for AMX: int8_amx.cpp.
 struct Int8Rows {
   const std::int8_t* codes;
   const float* scales;
@@ -134,9 +134,11 @@ struct Int8Kernels {
   /// Rows of a tile where there are many, and the most that pass over a weight together: up to so
   /// many rows are one tile.
   std::int64_t tile_rows[2], few_rows[2];
-  /// One tile: rows of x [k], k a multiple of kInt8Group.
-  void (*quantize_rows[2])(const float* x, std::int64_t rows, std::int64_t ldx, std::int64_t k,
-                           std::int8_t* codes, float* scales, std::int32_t* corrections);
+  /// One tile: rows of x [k], k a multiple of kInt8Group, of a call whose full tiles have `tile`
+  /// rows. There is room for a full tile.
+  void (*quantize_rows[2])(const float* x, std::int64_t rows, std::int64_t tile, std::int64_t ldx,
+                           std::int64_t k, std::int8_t* codes, float* scales,
+                           std::int32_t* corrections);
   /// Panels [begin, end) of w, of codes without zeros, groups multiples of kInt8Group. Tiles of x
   /// are as the two numbers above say.
   void (*linear[2])(const PanelWeight& w, std::int64_t begin, std::int64_t end, const Int8Rows& x,
@@ -149,6 +151,7 @@ const Int8Kernels& generic_int8_kernels();
 const Int8Kernels& avx2_int8_kernels();
 const Int8Kernels& avx_vnni_int8_kernels();
 const Int8Kernels& avx512_vnni_int8_kernels();
+const Int8Kernels& amx_int8_kernels();
 
 const CpuKernels& generic_kernels();
 const CpuKernels& avx2_kernels();

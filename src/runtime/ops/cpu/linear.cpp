@@ -233,12 +233,13 @@ Int8Rows CpuBackend::quantize_inputs(const float* x, std::int64_t rows, std::int
     if (block.size() < size(n)) block.resize(size(n));
     return block.data();
   };
-  std::int8_t* codes = grow(input_codes_, rows * k * int8_terms_);
-  float* scales = grow(input_scales_, rows * groups);
-  std::int32_t* corrections = grow(input_corrections_, rows * groups);
+  const std::int64_t room = round_up(rows, tile);
+  std::int8_t* codes = grow(input_codes_, room * k * int8_terms_);
+  float* scales = grow(input_scales_, room * groups);
+  std::int32_t* corrections = grow(input_corrections_, room * groups);
   pool_.parallel_for((rows + tile - 1) / tile, 1, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t r = begin * tile; r < std::min(end * tile, rows); r += tile)
-      int8_->quantize_rows[terms - 1](x + r * k, std::min(tile, rows - r), k, k,
+      int8_->quantize_rows[terms - 1](x + r * k, std::min(tile, rows - r), tile, k, k,
                                       codes + r * k * int8_terms_, scales + r * groups,
                                       corrections + r * groups);
   });
