@@ -243,7 +243,7 @@ Int8Rows CpuBackend::quantize_inputs(const float* x, std::int64_t rows, std::int
                                       codes + r * k * int8_terms_, scales + r * groups,
                                       corrections + r * groups);
   });
-  return {codes, scales, corrections, rows, rows <= tile ? rows : tile};
+  return {codes, scales, corrections, rows, tile};
 }
 
 void CpuBackend::linear(TensorView x, const PackedLinear& packed, TensorView y) {
