@@ -8,6 +8,7 @@ namespace octet::ops::cpu::generic {
 // to scalars elsewhere.
 constexpr int kWidth = 4;
 constexpr int kTileRows = 3, kTilePanels = 1, kDirectPanels = 1;
+constexpr int kQueryRows = 4, kQueryVecs = 2;
 constexpr const char* kName = "generic";
 #define OCTET_VEC_FMA(a, b, c) ((a) * (b) + (c))
 #include "runtime/ops/cpu/kernels.inl"
