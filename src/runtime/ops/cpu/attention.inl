@@ -5,9 +5,9 @@
 //
 // Pages has the types and products of one kind of page:
 //   pack(rows, count, d, query, scales)          queries of a tile, side by side
-//   scores<kRows>(query, scales, d, page, out)   [kRows][64]
+//   scores<kRows>(query, scales, d, page, ahead, out)   [kRows][64]
 //   weights(scores, page, keys, codes)           rounds a row's weights; gives their scale
-//   values<kRows>(tile, d, page)                 adds weights times values to the sums
+//   values<kRows>(tile, d, page, ahead)              adds weights times values to the sums
 
 constexpr int kPageVecs = 64 / kWidth;
 constexpr float kMinusInfinity = -__builtin_inff();
@@ -19,6 +19,16 @@ struct QueryTile {
   const float *scales, *corrections;  // [rows]: of the codes, of the sums so far
   const std::int64_t* keys;         // [rows] that they see of the page
   float* sums;                      // [rows], attention_sums apart
+};
+
+// Asks for memory that is needed soon, `step` bytes at each call.
+struct Ahead {
+  const std::byte* at;
+  std::int64_t step;
+  OCTET_INLINE void fetch() {
+    for (std::int64_t i = 0; i < step; i += 64) __builtin_prefetch(at + i, 0, 3);
+    at += step;
+  }
 };
 
 // Scores of one row in a page, of which it sees `keys`, become weights exp(score - largest so far).
@@ -51,20 +61,20 @@ OCTET_INLINE float page_weights(float* s, std::int64_t keys, float* top, float* 
 
 template <class Pages, int kRows>
 OCTET_INLINE void scores_of_any(std::int64_t rows, const float* query, const float* scales,
-                                std::int64_t d, const std::byte* page, float* out) {
+                                std::int64_t d, const std::byte* page, Ahead ahead, float* out) {
   if constexpr (kRows > 1) {
-    if (rows < kRows) return scores_of_any<Pages, kRows - 1>(rows, query, scales, d, page, out);
+    if (rows < kRows) return scores_of_any<Pages, kRows - 1>(rows, query, scales, d, page, ahead, out);
   }
-  Pages::template scores<kRows>(query, scales, d, page, out);
+  Pages::template scores<kRows>(query, scales, d, page, ahead, out);
 }
 
 template <class Pages, int kRows>
 OCTET_INLINE void values_of_any(std::int64_t rows, const QueryTile& tile, std::int64_t d,
-                                const std::byte* page) {
+                                const std::byte* page, Ahead ahead) {
   if constexpr (kRows > 1) {
-    if (rows < kRows) return values_of_any<Pages, kRows - 1>(rows, tile, d, page);
+    if (rows < kRows) return values_of_any<Pages, kRows - 1>(rows, tile, d, page, ahead);
   }
-  Pages::template values<kRows>(tile, d, page);
+  Pages::template values<kRows>(tile, d, page, ahead);
 }
 
 template <class Pages>
@@ -87,14 +97,25 @@ void attention_span_of(const QueryRow* rows, int count, const AttentionPages& kv
   }
   const std::int64_t end = (span + 1) * kSpanPages * 64, limit = rows[count - 1].limit;
   const std::int64_t longest = limit < end ? limit : end;
+  const auto page_at = [&](std::int64_t first) {
+    return kv.base + static_cast<std::size_t>(kv.pages[first / 64]) * kv.page_stride;
+  };
+  const auto tile_rows = [&](int r) { return count - r < kQueryRows ? count - r : kQueryRows; };
+  constexpr int kVecs = kQueryVecs * kWidth;
+  const std::int64_t score_steps = d / Pages::kPerStep * (64 / kVecs);
+  const std::int64_t value_steps = 64 / Pages::kPerStep * (d < kVecs ? 1 : d / kVecs);
+  const auto side_bytes = static_cast<std::int64_t>(kv.side_bytes);
   for (std::int64_t first = span * kSpanPages * 64; first < longest; first += 64) {
-    const std::byte* page = kv.base + static_cast<std::size_t>(kv.pages[first / 64]) * kv.page_stride;
+    const std::byte* keys_at = page_at(first);
+    const std::byte* values_at = keys_at + side_bytes;
     int begin = 0;  // the first tile that sees anything of the page
     while (begin + kQueryRows < count && rows[begin + kQueryRows - 1].limit <= first)
       begin += kQueryRows;
-    const auto tile_rows = [&](int r) { return count - r < kQueryRows ? count - r : kQueryRows; };
-    for (int r = begin; r < count; r += kQueryRows)
-      scores_of_any<Pages, kQueryRows>(tile_rows(r), queries + r * d, scales + r, d, page,
+    // What comes next is fetched meanwhile, a part of it with every tile.
+    const std::int64_t tiles = (count - begin + kQueryRows - 1) / kQueryRows;
+    Ahead ahead{values_at, (side_bytes + tiles * score_steps - 1) / (tiles * score_steps)};
+    for (int r = begin; r < count; r += kQueryRows, ahead.at += score_steps * ahead.step)
+      scores_of_any<Pages, kQueryRows>(tile_rows(r), queries + r * d, scales + r, d, keys_at, ahead,
                                        scores + r * 64);
     for (int r = begin; r < count; ++r) {
       const std::int64_t left = rows[r].limit - first;
@@ -102,7 +123,7 @@ void attention_span_of(const QueryRow* rows, int count, const AttentionPages& kv
       float* running = sums + r * stride + d;
       if (left > 0) {
         corrections[r] = page_weights(scores + r * 64, keys[r], running, running + 1);
-        weight_scales[r] = Pages::weights(scores + r * 64, page + kv.side_bytes, d, codes + r * 64);
+        weight_scales[r] = Pages::weights(scores + r * 64, values_at, d, codes + r * 64);
       } else {
         keys[r] = 0;
         corrections[r] = 1;
@@ -110,10 +131,11 @@ void attention_span_of(const QueryRow* rows, int count, const AttentionPages& kv
         for (int t = 0; t < 64; ++t) codes[r * 64 + t] = 0;
       }
     }
-    for (int r = begin; r < count; r += kQueryRows)
+    ahead = {page_at(first + 64 < limit ? first + 64 : first), (side_bytes + tiles * value_steps - 1) / (tiles * value_steps)};
+    for (int r = begin; r < count; r += kQueryRows, ahead.at += value_steps * ahead.step)
       values_of_any<Pages, kQueryRows>(tile_rows(r),
                                        {scores + r * 64, codes + r * 64, weight_scales + r,
                                         corrections + r, keys + r, sums + r * stride},
-                                       d, page + kv.side_bytes);
+                                       d, values_at, ahead);
   }
 }

@@ -2,6 +2,8 @@
 
 template <bool kBf16>
 struct FloatPages {
+  static constexpr int kPerStep = 1;
+
   static OCTET_INLINE Vec load_cached(const std::byte* base, std::int64_t i) {
     if constexpr (kBf16)
       return load_bf16(base + 2 * i);
@@ -17,10 +19,11 @@ struct FloatPages {
 
   template <int kRows>
   static void scores(const float* query, const float*, std::int64_t d, const std::byte* keys,
-                     float* out) {
+                     Ahead ahead, float* out) {
     for (int v0 = 0; v0 < kPageVecs; v0 += kQueryVecs) {
       Vec sums[kRows][kQueryVecs] = {};
       for (std::int64_t j = 0; j < d; ++j) {
+        ahead.fetch();
         Vec k[kQueryVecs];
         for (int v = 0; v < kQueryVecs; ++v) k[v] = load_cached(keys, j * 64 + (v0 + v) * kWidth);
         for (int r = 0; r < kRows; ++r) {
@@ -39,7 +42,8 @@ struct FloatPages {
 
   template <int kRows, int kVecs>
   static OCTET_INLINE void values_at(const QueryTile& tile, std::int64_t d, std::int64_t i,
-                                     std::int64_t common, const std::byte* values) {
+                                     std::int64_t common, const std::byte* values,
+                                     Ahead& ahead) {
     const std::int64_t stride = attention_sums(d);
     const auto at = [&](std::int64_t t, int v) {
       const std::int64_t j = i + v * kWidth;
@@ -50,6 +54,7 @@ struct FloatPages {
       for (int v = 0; v < kVecs; ++v)
         sums[r][v] = load(tile.sums + r * stride + i + v * kWidth) * splat(tile.corrections[r]);
     for (std::int64_t t = 0; t < common; ++t) {
+      ahead.fetch();
       Vec u[kVecs];
       for (int v = 0; v < kVecs; ++v) u[v] = at(t, v);
       for (int r = 0; r < kRows; ++r) {
@@ -68,13 +73,14 @@ struct FloatPages {
   }
 
   template <int kRows>
-  static void values(const QueryTile& tile, std::int64_t d, const std::byte* page) {
+  static void values(const QueryTile& tile, std::int64_t d, const std::byte* page,
+                     Ahead ahead) {
     std::int64_t common = 64;
     for (int r = 0; r < kRows; ++r) common = tile.keys[r] < common ? tile.keys[r] : common;
     std::int64_t i = 0;
     for (; i + kQueryVecs * kWidth <= d; i += kQueryVecs * kWidth)
-      values_at<kRows, kQueryVecs>(tile, d, i, common, page);
-    for (; i < d; i += kWidth) values_at<kRows, 1>(tile, d, i, common, page);
+      values_at<kRows, kQueryVecs>(tile, d, i, common, page, ahead);
+    for (; i < d; i += kWidth) values_at<kRows, 1>(tile, d, i, common, page, ahead);
   }
 };
 

@@ -38,6 +38,7 @@ OCTET_INLINE VecI round_vec(Vec x) {
 
 template <class Code>
 struct IntPages {
+  static constexpr int kPerStep = 2;
   static constexpr std::int64_t kBytes = sizeof(Code);
 
   // Words of two codes [d / 2][count].
@@ -66,12 +67,13 @@ struct IntPages {
 
   template <int kRows>
   static void scores(const float* query, const float* scales, std::int64_t d,
-                     const std::byte* keys, float* out) {
+                     const std::byte* keys, Ahead ahead, float* out) {
     const auto* words = reinterpret_cast<const std::byte*>(query);
     const auto* key_scales = reinterpret_cast<const float*>(keys + 64 * d * kBytes);
     for (int v0 = 0; v0 < kPageVecs; v0 += kQueryVecs) {
       VecI sums[kRows][kQueryVecs] = {};
       for (std::int64_t j = 0; j < d / 2; ++j) {
+        ahead.fetch();
         VecI k[kQueryVecs];
         for (int v = 0; v < kQueryVecs; ++v)
           k[v] = load_pairs<Code>(keys, j * 64 + (v0 + v) * kWidth);
@@ -113,10 +115,12 @@ struct IntPages {
 
   template <int kRows, int kVecs>
   static OCTET_INLINE void values_at(const QueryTile& tile, std::int64_t d, std::int64_t i,
-                                     std::int64_t pairs, const std::byte* values) {
+                                     std::int64_t pairs, const std::byte* values,
+                                     Ahead& ahead) {
     const auto* words = reinterpret_cast<const std::byte*>(tile.codes);
     VecI sums[kRows][kVecs] = {};
     for (std::int64_t t = 0; t < pairs; ++t) {
+      ahead.fetch();
       VecI u[kVecs];
       for (int v = 0; v < kVecs; ++v) {
         const std::int64_t j = i + v * kWidth;
@@ -136,14 +140,15 @@ struct IntPages {
   }
 
   template <int kRows>
-  static void values(const QueryTile& tile, std::int64_t d, const std::byte* page) {
+  static void values(const QueryTile& tile, std::int64_t d, const std::byte* page,
+                     Ahead ahead) {
     std::int64_t keys = 0;
     for (int r = 0; r < kRows; ++r) keys = tile.keys[r] > keys ? tile.keys[r] : keys;
     const std::int64_t pairs = (keys + 1) / 2;
     std::int64_t i = 0;
     for (; i + kQueryVecs * kWidth <= d; i += kQueryVecs * kWidth)
-      values_at<kRows, kQueryVecs>(tile, d, i, pairs, page);
-    for (; i < d; i += kWidth) values_at<kRows, 1>(tile, d, i, pairs, page);
+      values_at<kRows, kQueryVecs>(tile, d, i, pairs, page, ahead);
+    for (; i < d; i += kWidth) values_at<kRows, 1>(tile, d, i, pairs, page, ahead);
   }
 };
 
