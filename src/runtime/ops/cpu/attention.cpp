@@ -63,7 +63,7 @@ namespace {
 struct Block {
   const Segment* segment;
   std::int64_t kv_head, first, count;
-  std::int64_t spans;    // that its last row sees
+  std::int64_t spans;      // that its last row sees
   std::int64_t sums = -1;  // apart: where its spans' sums begin
 };
 
@@ -105,8 +105,7 @@ void CpuBackend::attention(const AttentionShape& shape, TensorView query, Tensor
       for (std::int64_t h = 0; h < shape.num_kv_heads; ++h)
         blocks.push_back({&s, h, q, count, (keys - 1) / (kSpanPages * kPageTokens) + 1});
     }
-  float* apart =
-      scratch(attention_sums_, take_apart(blocks, row_sums, pool_.num_threads()));
+  float* apart = scratch(attention_sums_, take_apart(blocks, row_sums, pool_.num_threads()));
   struct Task {
     const Block* block;
     std::int64_t span;  // -1: all of them
@@ -136,9 +135,9 @@ void CpuBackend::attention(const AttentionShape& shape, TensorView query, Tensor
   const auto finish = [&](const Block& b, std::int64_t i, const float* sums) {
     const std::int64_t row = b.segment->row_begin + (b.first + i) / group;
     const std::int64_t head = b.kv_head * group + (b.first + i) % group;
-    kernels_.attention_finish(
-        sums, projected.as<float>() + row * shape.columns() + (2 * head + 1) * d, d,
-        out.as<float>() + (row * shape.num_heads + head) * d);
+    kernels_.attention_finish(sums,
+                              projected.as<float>() + row * shape.columns() + (2 * head + 1) * d, d,
+                              out.as<float>() + (row * shape.num_heads + head) * d);
   };
   pool_.parallel_for(
       static_cast<std::int64_t>(tasks.size()), 1,
@@ -153,8 +152,8 @@ void CpuBackend::attention(const AttentionShape& shape, TensorView query, Tensor
           set_rows(*block, rows);
           const AttentionPages pages = kv.pages(layer, block->kv_head, block->segment->pages);
           if (span >= 0) {
-            span_kernel(rows, count, pages, span,
-                        apart + block->sums + span * count * row_sums, own);
+            span_kernel(rows, count, pages, span, apart + block->sums + span * count * row_sums,
+                        own);
             continue;
           }
           for (std::int64_t s = 0; s < block->spans; ++s) {
@@ -167,24 +166,23 @@ void CpuBackend::attention(const AttentionShape& shape, TensorView query, Tensor
         }
       });
   if (tasks.size() == blocks.size()) return;
-  pool_.parallel_for(
-      static_cast<std::int64_t>(blocks.size()), 1,
-      [&](std::int64_t begin, std::int64_t end, int worker) {
-        float* sums = scratch_base + worker * need;
-        for (std::int64_t t = begin; t < end; ++t) {
-          const Block& b = blocks[size(t)];
-          if (b.sums < 0) continue;
-          QueryRow rows[kQueryBlock];
-          set_rows(b, rows);
-          for (std::int64_t i = 0; i < b.count; ++i) {
-            for (std::int64_t s = 0; s < b.spans; ++s)
-              if (sees(rows[i], s))
-                kernels_.attention_merge(sums, apart + b.sums + (s * b.count + i) * row_sums, d,
-                                         s == 0);
-            finish(b, i, sums);
-          }
-        }
-      });
+  pool_.parallel_for(static_cast<std::int64_t>(blocks.size()), 1,
+                     [&](std::int64_t begin, std::int64_t end, int worker) {
+                       float* sums = scratch_base + worker * need;
+                       for (std::int64_t t = begin; t < end; ++t) {
+                         const Block& b = blocks[size(t)];
+                         if (b.sums < 0) continue;
+                         QueryRow rows[kQueryBlock];
+                         set_rows(b, rows);
+                         for (std::int64_t i = 0; i < b.count; ++i) {
+                           for (std::int64_t s = 0; s < b.spans; ++s)
+                             if (sees(rows[i], s))
+                               kernels_.attention_merge(
+                                   sums, apart + b.sums + (s * b.count + i) * row_sums, d, s == 0);
+                           finish(b, i, sums);
+                         }
+                       }
+                     });
 }
 
 }  // namespace octet::ops::cpu

@@ -30,9 +30,8 @@ inline __attribute__((always_inline)) __m256i dot(__m256i acc, __m256i w, __m256
   const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(in, code));
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
-#define OCTET_DOT_I16(acc, a, b)                     \
-  ((VecI)_mm256_add_epi32((__m256i)(acc),            \
-                          _mm256_madd_epi16((__m256i)(a), (__m256i)(b))))
+#define OCTET_DOT_I16(acc, a, b) \
+  ((VecI)_mm256_add_epi32((__m256i)(acc), _mm256_madd_epi16((__m256i)(a), (__m256i)(b))))
 #define OCTET_VEC_LOAD_I8_PAIRS(p) \
   ((VecI)_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))
 #include "runtime/ops/cpu/int8_linear.inl"

@@ -35,9 +35,8 @@ CpuKvCache::CpuKvCache(const KvCacheShape& shape) {
   shape_ = shape;
   side_bytes_ = attention_scales_at(shape.dtype, shape.head_dim) +
                 (is_kv_rounded(shape.dtype) ? kPageTokens * sizeof(float) : 0);
-  memory_ =
-      make_host_tensor(DType::u8, {shape.num_layers, shape.num_pages, shape.num_kv_heads,
-                                   static_cast<std::int64_t>(head_bytes())});
+  memory_ = make_host_tensor(DType::u8, {shape.num_layers, shape.num_pages, shape.num_kv_heads,
+                                         static_cast<std::int64_t>(head_bytes())});
 }
 
 std::byte* CpuKvCache::head_block(std::int64_t layer, std::int64_t page, std::int64_t head) const {
@@ -99,11 +98,14 @@ void CpuKvCache::read(std::int64_t layer, std::span<const std::int32_t> pages,
       std::memcpy(&scale, side + attention_scales_at(shape_.dtype, d) + size(t) * sizeof(float),
                   sizeof(float));
     switch (shape_.dtype) {
-      case DType::f32: return reinterpret_cast<const float*>(side)[i];
-      case DType::bf16: return bf16_to_float(reinterpret_cast<const std::uint16_t*>(side)[i]);
+      case DType::f32:
+        return reinterpret_cast<const float*>(side)[i];
+      case DType::bf16:
+        return bf16_to_float(reinterpret_cast<const std::uint16_t*>(side)[i]);
       case DType::i16:
         return static_cast<float>(reinterpret_cast<const std::int16_t*>(side)[i]) * scale;
-      default: return static_cast<float>(reinterpret_cast<const std::int8_t*>(side)[i]) * scale;
+      default:
+        return static_cast<float>(reinterpret_cast<const std::int8_t*>(side)[i]) * scale;
     }
   };
   keys.clear();
@@ -121,10 +123,11 @@ void CpuKvCache::read(std::int64_t layer, std::span<const std::int32_t> pages,
 
 std::unique_ptr<KvCache> CpuBackend::make_kv_cache(const KvCacheShape& shape) {
   if (shape.head_dim % kPanel != 0 || shape.head_dim > kMaxKvHeadDim)
-    fail(ErrorCode::bad_data,
-         "the cpu backend needs a head_dim that is a multiple of {}, at most {}; this model has {}; "
-         "use --backend reference",
-         kPanel, kMaxKvHeadDim, shape.head_dim);
+    fail(
+        ErrorCode::bad_data,
+        "the cpu backend needs a head_dim that is a multiple of {}, at most {}; this model has {}; "
+        "use --backend reference",
+        kPanel, kMaxKvHeadDim, shape.head_dim);
   return std::make_unique<CpuKvCache>(shape);
 }
 

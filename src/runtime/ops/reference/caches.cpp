@@ -36,7 +36,8 @@ void ReferenceKvCache::put(std::int64_t layer, const Segment& s, std::int64_t to
   std::vector<std::int16_t> codes(size(shape_.head_dim));
   for (int side = 0; side < 2; ++side) {
     if (is_kv_rounded(shape_.dtype)) {
-      const float scale = (side == 0 ? round_key : round_value)(shape_.dtype, from[side], codes.data());
+      const float scale =
+          (side == 0 ? round_key : round_value)(shape_.dtype, from[side], codes.data());
       std::ranges::transform(codes, to[side],
                              [scale](std::int16_t c) { return static_cast<float>(c) * scale; });
     } else if (shape_.dtype == DType::bf16) {
