@@ -4,21 +4,21 @@
 // nothing of that row.
 //
 // Pages has the types and products of one kind of page:
-//   pack(rows, count, d, query, scales)          queries of a tile, side by side
+//   pack(rows, count, d, query, scales)                 queries of a tile, side by side
 //   scores<kRows>(query, scales, d, page, ahead, out)   [kRows][64]
-//   weights(scores, page, keys, codes)           rounds a row's weights; gives their scale
-//   values<kRows>(tile, d, page, ahead)              adds weights times values to the sums
+//   weights(weights, values, d, codes)                  rounds a row's weights; gives their scale
+//   values<kRows>(tile, d, values, ahead)               adds weights times values to the sums
 
 constexpr int kPageVecs = 64 / kWidth;
 constexpr float kMinusInfinity = -__builtin_inff();
 
 // A tile of query rows within a step.
 struct QueryTile {
-  const float* weights;             // [rows][64]
-  const std::int16_t* codes;        // the same as integers
+  const float* weights;               // [rows][64]
+  const std::int16_t* codes;          // the same as integers
   const float *scales, *corrections;  // [rows]: of the codes, of the sums so far
-  const std::int64_t* keys;         // [rows] that they see of the page
-  float* sums;                      // [rows], attention_sums apart
+  const std::int64_t* keys;           // [rows] that they see of the page
+  float* sums;                        // [rows], attention_sums apart
 };
 
 // Asks for memory that is needed soon, `step` bytes at each call.
@@ -26,7 +26,7 @@ struct Ahead {
   const std::byte* at;
   std::int64_t step;
   OCTET_INLINE void fetch() {
-    for (std::int64_t i = 0; i < step; i += 64) __builtin_prefetch(at + i, 0, 3);
+    for (std::int64_t i = 0; i < step; i += 64) __builtin_prefetch(at + i);
     at += step;
   }
 };
