@@ -1,6 +1,14 @@
 #include "runtime/ops/backend.h"
 
+#include "runtime/ops/kv_rounding.h"
+
 namespace octet::ops {
+
+std::size_t KvCacheShape::bytes() const {
+  const auto head = static_cast<std::size_t>(head_dim) * dtype_bytes(dtype) +
+                    (is_kv_rounded(dtype) ? sizeof(float) : 0);
+  return static_cast<std::size_t>(2 * num_layers * num_pages * kPageTokens * num_kv_heads) * head;
+}
 
 void check_rows(const char* op, TensorView tensor, std::int64_t rows, std::int64_t columns) {
   OCTET_CHECK(tensor.dtype() == DType::f32 && tensor.shape().size() == 2 && tensor.dim(0) == rows &&

@@ -39,10 +39,14 @@ class PackedLinear {
   std::size_t bytes_ = 0;
 };
 
-/// Sizes of a KV cache. Bytes: 2 * layers * pages * 64 * kv_heads * head_dim * element.
+/// Sizes of a KV cache.
 struct KvCacheShape {
   std::int64_t num_layers = 0, num_pages = 0, num_kv_heads = 0, head_dim = 0;
-  DType dtype = DType::f32;  ///< f32 or bf16
+  /// f32 or bf16, or rounded to integers with a scale for each head of a token: i16, i8
+  /// (kv_rounding.h).
+  DType dtype = DType::f32;
+  /// Keys and values of all pages as a backend holds them that stores this type.
+  std::size_t bytes() const;
 };
 
 /// Keys (after norm and rotation) and values of the full-attention layers, in pages of kPageTokens

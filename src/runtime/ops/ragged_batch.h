@@ -6,8 +6,9 @@
 
 namespace octet::ops {
 
-/// Tokens in one page of the KV cache. Attention walks pages in order, so page edges lie on
-/// absolute multiples of it and a row's sum has the same order whatever else is computed.
+/// Tokens in one page of the KV cache. Attention walks pages in order (a backend may add them up in
+/// spans of pages), so page edges lie on absolute multiples of it and a row's sum has the same
+/// order whatever else is computed.
 inline constexpr std::int64_t kPageTokens = 64;
 
 /// The most rows of one sequence that a step can hold back as a draft.

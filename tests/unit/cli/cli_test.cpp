@@ -60,6 +60,7 @@ TEST(Cli, BadUsageSuggests) {
   expect_failure({"quantize", kTiny, "/dev/null/out", "--method", "awq"}, 2, {"awq", "rtn"});
   expect_failure({"perplexity", kTiny}, 2, {"--text"});
   expect_failure({"chat", kTiny, "hi", "--isa", "sse9"}, 2, {"sse9"});
+  expect_failure({"chat", kTiny, "hi", "--kv-cache-dtype", "fp8"}, 2, {"fp8", "int8"});
   expect_failure({"chat", kTiny, "hi", "--threads", "-3"}, 2, {"--threads"});
   expect_failure({"chat", kTiny, "hi", "--max-memory", "lots"}, 2, {"lots"});
 }

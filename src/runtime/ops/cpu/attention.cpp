@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <cmath>
+#include <ranges>
 
 #include "runtime/ops/cpu/cpu_impl.h"
+#include "runtime/ops/kv_rounding.h"
 
 namespace octet::ops::cpu {
 
@@ -55,47 +57,132 @@ void CpuBackend::attention_inputs(const AttentionShape& shape, TensorView projec
     });
 }
 
+namespace {
+
+// Query rows of one KV head of a segment: tokens by heads, so that limits ascend.
+struct Block {
+  const Segment* segment;
+  std::int64_t kv_head, first, count;
+  std::int64_t spans;      // that its last row sees
+  std::int64_t sums = -1;  // apart: where its spans' sums begin
+};
+
+// Few long sequences give too few blocks for the threads. A block that is more than a thread's
+// share of the work is computed span by span, as tasks of their own; the result is the same, as
+// every block is added up by spans. The sums of spans take memory, so not without limit.
+std::int64_t take_apart(std::vector<Block>& blocks, std::int64_t row_sums, int threads) {
+  constexpr std::int64_t kMostSums = std::int64_t{16} << 20;  // floats
+  std::int64_t work = 0, used = 0;
+  for (const Block& b : blocks) work += b.count * b.spans;
+  for (Block& b : blocks) {
+    const std::int64_t need = b.spans * b.count * row_sums;
+    if (threads == 1 || b.spans == 1 || b.count * b.spans * 2 * threads <= work ||
+        used + need > kMostSums)
+      continue;
+    b.sums = used;
+    used += need;
+  }
+  return used;
+}
+
+}  // namespace
+
 void CpuBackend::attention(const AttentionShape& shape, TensorView query, TensorView projected,
                            const RaggedBatch& batch, const KvCache& cache, std::int64_t layer,
                            TensorView out) {
   const auto& kv = static_cast<const CpuKvCache&>(cache);
   const std::int64_t d = shape.head_dim, group = shape.num_heads / shape.num_kv_heads;
   check_rows("attention", out, batch.num_rows, shape.num_heads * d);
-  const std::int64_t need = attention_scratch(d);
-  float* scratch_base = scratch(worker_scratch_, pool_.num_threads() * need);
+  const AttentionSpan span_kernel =
+      is_kv_rounded(kv.shape().dtype) ? int8_->attention_span : kernels_.attention_span;
+  const std::int64_t row_sums = attention_sums(d);
 
-  // A task is up to kQueryTile query rows (tokens x heads of one KV head), which share the keys.
+  std::vector<Block> blocks;
+  for (const Segment& s : batch.segments)
+    for (std::int64_t q = 0; q < s.num_rows * group; q += kQueryBlock) {
+      const std::int64_t count = std::min<std::int64_t>(kQueryBlock, s.num_rows * group - q);
+      const std::int64_t keys = s.past + (q + count - 1) / group + 1;
+      for (std::int64_t h = 0; h < shape.num_kv_heads; ++h)
+        blocks.push_back({&s, h, q, count, (keys - 1) / (kSpanPages * kPageTokens) + 1});
+    }
+  float* apart = scratch(attention_sums_, take_apart(blocks, row_sums, pool_.num_threads()));
   struct Task {
-    const Segment* segment;
-    std::int64_t kv_head, first, count;
+    const Block* block;
+    std::int64_t span;  // -1: all of them
   };
   std::vector<Task> tasks;
-  for (const Segment& s : batch.segments)
-    for (std::int64_t h = 0; h < shape.num_kv_heads; ++h)
-      for (std::int64_t q = 0; q < s.num_rows * group; q += kQueryTile)
-        tasks.push_back({&s, h, q, std::min<std::int64_t>(kQueryTile, s.num_rows * group - q)});
+  // The longest first: the last tasks to end are short ones.
+  for (const Block& b : blocks)
+    for (std::int64_t s = 0; b.sums >= 0 && s < b.spans; ++s) tasks.push_back({&b, s});
+  for (const Block& b : std::views::reverse(blocks))
+    if (b.sums < 0) tasks.push_back({&b, -1});
 
+  // Scratch of a worker: the kernel's, sums of a span, sums of all spans.
+  const std::int64_t block_sums = kQueryBlock * row_sums;
+  const std::int64_t need = attention_scratch(d) + 2 * block_sums;
+  float* scratch_base = scratch(worker_scratch_, pool_.num_threads() * need);
+  const auto set_rows = [&](const Block& b, QueryRow* rows) {
+    for (std::int64_t i = 0; i < b.count; ++i) {
+      const std::int64_t token = (b.first + i) / group, row = b.segment->row_begin + token;
+      const std::int64_t head = b.kv_head * group + (b.first + i) % group;
+      rows[i] = {.query = query.as<float>() + (row * shape.num_heads + head) * d,
+                 .limit = b.segment->past + token + 1};
+    }
+  };
+  const auto sees = [](const QueryRow& row, std::int64_t span) {
+    return row.limit > span * kSpanPages * kPageTokens;
+  };
+  const auto finish = [&](const Block& b, std::int64_t i, const float* sums) {
+    const std::int64_t row = b.segment->row_begin + (b.first + i) / group;
+    const std::int64_t head = b.kv_head * group + (b.first + i) % group;
+    kernels_.attention_finish(sums,
+                              projected.as<float>() + row * shape.columns() + (2 * head + 1) * d, d,
+                              out.as<float>() + (row * shape.num_heads + head) * d);
+  };
   pool_.parallel_for(
       static_cast<std::int64_t>(tasks.size()), 1,
       [&](std::int64_t begin, std::int64_t end, int worker) {
+        float* own = scratch_base + worker * need;
+        float* sums = own + attention_scratch(d);
+        float* span_sums = sums + block_sums;
         for (std::int64_t t = begin; t < end; ++t) {
-          const Task& task = tasks[size(t)];
-          QueryRow rows[kQueryTile];
-          for (std::int64_t i = 0; i < task.count; ++i) {
-            const std::int64_t token = (task.first + i) / group;
-            const std::int64_t head = task.kv_head * group + (task.first + i) % group;
-            const std::int64_t row = task.segment->row_begin + token;
-            const std::int64_t at = (row * shape.num_heads + head) * d;
-            rows[i] = {.query = query.as<float>() + at,
-                       .gate = projected.as<float>() + row * shape.columns() + (2 * head + 1) * d,
-                       .out = out.as<float>() + at,
-                       .limit = task.segment->past + token + 1};
+          const auto [block, span] = tasks[size(t)];
+          const int count = static_cast<int>(block->count);
+          QueryRow rows[kQueryBlock];
+          set_rows(*block, rows);
+          const AttentionPages pages = kv.pages(layer, block->kv_head, block->segment->pages);
+          if (span >= 0) {
+            span_kernel(rows, count, pages, span, apart + block->sums + span * count * row_sums,
+                        own);
+            continue;
           }
-          kernels_.attention(rows, static_cast<int>(task.count),
-                             kv.pages(layer, task.kv_head, task.segment->pages),
-                             scratch_base + worker * need);
+          for (std::int64_t s = 0; s < block->spans; ++s) {
+            span_kernel(rows, count, pages, s, span_sums, own);
+            for (std::int64_t i = 0; i < count; ++i)
+              if (sees(rows[i], s))
+                kernels_.attention_merge(sums + i * row_sums, span_sums + i * row_sums, d, s == 0);
+          }
+          for (std::int64_t i = 0; i < count; ++i) finish(*block, i, sums + i * row_sums);
         }
       });
+  if (tasks.size() == blocks.size()) return;
+  pool_.parallel_for(static_cast<std::int64_t>(blocks.size()), 1,
+                     [&](std::int64_t begin, std::int64_t end, int worker) {
+                       float* sums = scratch_base + worker * need;
+                       for (std::int64_t t = begin; t < end; ++t) {
+                         const Block& b = blocks[size(t)];
+                         if (b.sums < 0) continue;
+                         QueryRow rows[kQueryBlock];
+                         set_rows(b, rows);
+                         for (std::int64_t i = 0; i < b.count; ++i) {
+                           for (std::int64_t s = 0; s < b.spans; ++s)
+                             if (sees(rows[i], s))
+                               kernels_.attention_merge(
+                                   sums, apart + b.sums + (s * b.count + i) * row_sums, d, s == 0);
+                           finish(b, i, sums);
+                         }
+                       }
+                     });
 }
 
 }  // namespace octet::ops::cpu

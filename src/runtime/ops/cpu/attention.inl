@@ -1,137 +1,141 @@
-// Attention of a few query rows over the pages of one KV head, with a running softmax. Pages are
-// visited in order and each is one step of the running sums, so a row's bits don't depend on its
-// neighbours in the tile: a page beyond a row's limit changes nothing of that row.
+// Attention of some query rows over one span of the pages of a KV head, with a running softmax:
+// what float and integer pages share. Pages are visited in order and each is one step of the
+// running sums, so a row's bits don't depend on its neighbours: a page beyond a row's limit changes
+// nothing of that row.
 //
-// keys [head_dim][64], head_dim a multiple of kPanel: scores of a page are 64 sums side by side, no sum across lanes.
+// Pages has the types and products of one kind of page:
+//   pack(rows, count, d, query, scales)                 queries of a tile, side by side
+//   scores<kRows>(query, scales, d, page, ahead, out)   [kRows][64]
+//   weights(weights, values, d, codes)                  rounds a row's weights; gives their scale
+//   values<kRows>(tile, d, values, ahead)               adds weights times values to the sums
 
 constexpr int kPageVecs = 64 / kWidth;
 constexpr float kMinusInfinity = -__builtin_inff();
 
-template <bool kBf16>
-OCTET_INLINE Vec load_cached(const std::byte* base, std::int64_t i) {
-  if constexpr (kBf16)
-    return load_bf16(base + 2 * i);
-  else
-    return load(reinterpret_cast<const float*>(base) + i);
+// A tile of query rows within a step.
+struct QueryTile {
+  const float* weights;               // [rows][64]
+  const std::int16_t* codes;          // the same as integers
+  const float *scales, *corrections;  // [rows]: of the codes, of the sums so far
+  const std::int64_t* keys;           // [rows] that they see of the page
+  float* sums;                        // [rows], attention_sums apart
+};
+
+// Asks for memory that is needed soon, `step` bytes at each call.
+struct Ahead {
+  const std::byte* at;
+  std::int64_t step;
+  OCTET_INLINE void fetch() {
+    for (std::int64_t i = 0; i < step; i += 64) __builtin_prefetch(at + i);
+    at += step;
+  }
+};
+
+// Scores of one row in a page, of which it sees `keys`, become weights exp(score - largest so far).
+// Gives what earlier sums are to be multiplied by. top, total: running.
+OCTET_INLINE float page_weights(float* s, std::int64_t keys, float* top, float* total) {
+  for (std::int64_t t = keys; t < 64; ++t) s[t] = kMinusInfinity;
+  Vec best = load(s);
+  for (int v = 1; v < kPageVecs; ++v) best = max(best, load(s + v * kWidth));
+  const float page_top = max_lane(best);
+  const float old_top = *top, new_top = page_top > old_top ? page_top : old_top;
+  Vec sums = {};
+  for (int v = 0; v < kPageVecs; ++v) {
+    const Vec p = exp(load(s + v * kWidth) - splat(new_top));
+    store(s + v * kWidth, p);
+    sums += p;
+  }
+  *top = new_top;
+  // No score so far: nothing to correct. (The difference of infinities has no value.)
+  float correction = 1;
+  if (old_top == kMinusInfinity) {
+    correction = 0;
+  } else if (old_top != new_top) {
+    float lanes[kWidth];
+    store(lanes, exp(splat(old_top - new_top)));
+    correction = lanes[0];
+  }
+  *total = *total * correction + sum(sums);
+  return correction;
 }
 
-template <int kRows, bool kBf16>
-OCTET_INLINE void page_scores(const QueryRow* rows, std::int64_t d, const std::byte* keys,
-                              float* scores) {
-  // At most sixteen sums at a time fit the registers of every instruction set; a power of two
-  // divides the page.
-  constexpr int kFit = kRows > 2 ? 4 : 16 / kRows;
-  constexpr int kVecs = kFit < kPageVecs ? kFit : kPageVecs;
-  for (int v0 = 0; v0 < kPageVecs; v0 += kVecs) {
-    Vec sums[kRows][kVecs] = {};
-    for (std::int64_t j = 0; j < d; ++j) {
-      Vec k[kVecs];
-      for (int v = 0; v < kVecs; ++v) k[v] = load_cached<kBf16>(keys, j * 64 + (v0 + v) * kWidth);
-      for (int r = 0; r < kRows; ++r) {
-        const Vec q = splat(rows[r].query[j]);
-        for (int v = 0; v < kVecs; ++v) sums[r][v] = fma(q, k[v], sums[r][v]);
+template <class Pages, int kRows>
+OCTET_INLINE void scores_of_any(std::int64_t rows, const float* query, const float* scales,
+                                std::int64_t d, const std::byte* page, Ahead ahead, float* out) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return scores_of_any<Pages, kRows - 1>(rows, query, scales, d, page, ahead, out);
+  }
+  Pages::template scores<kRows>(query, scales, d, page, ahead, out);
+}
+
+template <class Pages, int kRows>
+OCTET_INLINE void values_of_any(std::int64_t rows, const QueryTile& tile, std::int64_t d,
+                                const std::byte* page, Ahead ahead) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return values_of_any<Pages, kRows - 1>(rows, tile, d, page, ahead);
+  }
+  Pages::template values<kRows>(tile, d, page, ahead);
+}
+
+template <class Pages>
+void attention_span_of(const QueryRow* rows, int count, const AttentionPages& kv, std::int64_t span,
+                       float* sums, float* scratch) {
+  const std::int64_t d = kv.head_dim, stride = attention_sums(d);
+  float* queries = scratch;
+  float* scores = queries + kQueryBlock * d;
+  auto* codes = reinterpret_cast<std::int16_t*>(scores + kQueryBlock * 64);
+  float scales[kQueryBlock], weight_scales[kQueryBlock], corrections[kQueryBlock];
+  std::int64_t keys[kQueryBlock];
+  for (int r = 0; r < count; r += kQueryRows)
+    Pages::pack(rows + r, count - r < kQueryRows ? count - r : kQueryRows, d, queries + r * d,
+                scales + r);
+  for (int r = 0; r < count; ++r) {
+    float* s = sums + r * stride;
+    for (std::int64_t i = 0; i < d; ++i) s[i] = 0;
+    s[d] = kMinusInfinity;
+    s[d + 1] = 0;
+  }
+  const std::int64_t end = (span + 1) * kSpanPages * 64, limit = rows[count - 1].limit;
+  const std::int64_t longest = limit < end ? limit : end;
+  const auto page_at = [&](std::int64_t first) {
+    return kv.base + static_cast<std::size_t>(kv.pages[first / 64]) * kv.page_stride;
+  };
+  const auto tile_rows = [&](int r) { return count - r < kQueryRows ? count - r : kQueryRows; };
+  constexpr int kVecs = kQueryVecs * kWidth;
+  const std::int64_t score_steps = d / Pages::kPerStep * (64 / kVecs);
+  const std::int64_t value_steps = 64 / Pages::kPerStep * (d < kVecs ? 1 : d / kVecs);
+  const auto side_bytes = static_cast<std::int64_t>(kv.side_bytes);
+  for (std::int64_t first = span * kSpanPages * 64; first < longest; first += 64) {
+    const std::byte* keys_at = page_at(first);
+    const std::byte* values_at = keys_at + side_bytes;
+    int begin = 0;  // the first tile that sees anything of the page
+    while (begin + kQueryRows < count && rows[begin + kQueryRows - 1].limit <= first)
+      begin += kQueryRows;
+    // What comes next is fetched meanwhile, a part of it with every tile.
+    const std::int64_t tiles = (count - begin + kQueryRows - 1) / kQueryRows;
+    Ahead ahead{values_at, (side_bytes + tiles * score_steps - 1) / (tiles * score_steps)};
+    for (int r = begin; r < count; r += kQueryRows, ahead.at += score_steps * ahead.step)
+      scores_of_any<Pages, kQueryRows>(tile_rows(r), queries + r * d, scales + r, d, keys_at, ahead,
+                                       scores + r * 64);
+    for (int r = begin; r < count; ++r) {
+      const std::int64_t left = rows[r].limit - first;
+      keys[r] = left < 64 ? left : 64;
+      float* running = sums + r * stride + d;
+      if (left > 0) {
+        corrections[r] = page_weights(scores + r * 64, keys[r], running, running + 1);
+        weight_scales[r] = Pages::weights(scores + r * 64, values_at, d, codes + r * 64);
+      } else {
+        keys[r] = 0;
+        corrections[r] = 1;
+        weight_scales[r] = 0;
+        for (int t = 0; t < 64; ++t) codes[r * 64 + t] = 0;
       }
     }
-    for (int r = 0; r < kRows; ++r)
-      for (int v = 0; v < kVecs; ++v) store(scores + r * 64 + (v0 + v) * kWidth, sums[r][v]);
+    ahead = {page_at(first + 64 < limit ? first + 64 : first), (side_bytes + tiles * value_steps - 1) / (tiles * value_steps)};
+    for (int r = begin; r < count; r += kQueryRows, ahead.at += value_steps * ahead.step)
+      values_of_any<Pages, kQueryRows>(tile_rows(r),
+                                       {scores + r * 64, codes + r * 64, weight_scales + r,
+                                        corrections + r, keys + r, sums + r * stride},
+                                       d, values_at, ahead);
   }
-}
-
-template <int kRows, bool kBf16>
-OCTET_INLINE void add_values(std::int64_t d, std::int64_t keys, const std::byte* values,
-                             const float* weights, const float* correction, float* out) {
-  constexpr int kVecs = 4;
-  std::int64_t i = 0;
-  for (; i + kVecs * kWidth <= d; i += kVecs * kWidth) {
-    Vec sums[kRows][kVecs];
-    for (int r = 0; r < kRows; ++r)
-      for (int v = 0; v < kVecs; ++v)
-        sums[r][v] = load(out + r * d + i + v * kWidth) * splat(correction[r]);
-    for (std::int64_t t = 0; t < keys; ++t) {
-      Vec u[kVecs];
-      for (int v = 0; v < kVecs; ++v) u[v] = load_cached<kBf16>(values, t * d + i + v * kWidth);
-      for (int r = 0; r < kRows; ++r) {
-        const Vec p = splat(weights[r * 64 + t]);
-        for (int v = 0; v < kVecs; ++v) sums[r][v] = fma(p, u[v], sums[r][v]);
-      }
-    }
-    for (int r = 0; r < kRows; ++r)
-      for (int v = 0; v < kVecs; ++v) store(out + r * d + i + v * kWidth, sums[r][v]);
-  }
-  for (; i < d; i += kWidth)
-    for (int r = 0; r < kRows; ++r) {
-      Vec s = load(out + r * d + i) * splat(correction[r]);
-      for (std::int64_t t = 0; t < keys; ++t)
-        s = fma(splat(weights[r * 64 + t]), load_cached<kBf16>(values, t * d + i), s);
-      store(out + r * d + i, s);
-    }
-}
-
-template <int kRows, bool kBf16>
-void attention_rows(const QueryRow* rows, const AttentionPages& kv, float* scratch) {
-  const std::int64_t d = kv.head_dim;
-  float* scores = scratch;              // [kRows][64]
-  float* out = scratch + kRows * 64;    // [kRows][head_dim]
-  float top[kRows], total[kRows];
-  std::int64_t longest = 0;
-  for (int r = 0; r < kRows; ++r) {
-    top[r] = kMinusInfinity;
-    total[r] = 0;
-    longest = rows[r].limit > longest ? rows[r].limit : longest;
-  }
-  for (std::int64_t i = 0; i < kRows * d; ++i) out[i] = 0;
-  for (std::int64_t first = 0; first < longest; first += 64) {
-    const std::size_t at =
-        static_cast<std::size_t>(kv.pages[first / 64]) * kv.page_stride + kv.head_offset;
-    page_scores<kRows, kBf16>(rows, d, kv.keys + at, scores);
-    float correction[kRows];
-    for (int r = 0; r < kRows; ++r) {
-      float* s = scores + r * 64;
-      for (std::int64_t t = rows[r].limit > first ? rows[r].limit - first : 0; t < 64; ++t)
-        s[t] = kMinusInfinity;
-      Vec best = load(s);
-      for (int v = 1; v < kPageVecs; ++v) best = max(best, load(s + v * kWidth));
-      const float page_top = max_lane(best);
-      const float new_top = page_top > top[r] ? page_top : top[r];
-      Vec sums = {};
-      for (int v = 0; v < kPageVecs; ++v) {
-        const Vec p = exp(load(s + v * kWidth) - splat(new_top));
-        store(s + v * kWidth, p);
-        sums += p;
-      }
-      float lanes[kWidth];
-      store(lanes, exp(splat(top[r] - new_top)));
-      // No score so far: nothing to correct. (The difference of infinities has no value.)
-      correction[r] = top[r] == kMinusInfinity ? 0.0f : (top[r] == new_top ? 1.0f : lanes[0]);
-      total[r] = total[r] * correction[r] + sum(sums);
-      top[r] = new_top;
-    }
-    const std::int64_t keys = longest - first < 64 ? longest - first : 64;
-    add_values<kRows, kBf16>(d, keys, kv.values + at, scores, correction, out);
-  }
-  for (int r = 0; r < kRows; ++r) {
-    const Vec scale = splat(1.0f / total[r]);
-    for_vectors(d, [&](std::int64_t i, std::int64_t count) {
-      put(rows[r].out + i, get(out + r * d + i, count) * scale * sigmoid(get(rows[r].gate + i, count)),
-          count);
-    });
-  }
-}
-
-template <bool kBf16>
-OCTET_INLINE void attention_any(const QueryRow* rows, int num_rows, const AttentionPages& kv,
-                                float* scratch) {
-  switch (num_rows) {
-    case 1: return attention_rows<1, kBf16>(rows, kv, scratch);
-    case 2: return attention_rows<2, kBf16>(rows, kv, scratch);
-    case 3: return attention_rows<3, kBf16>(rows, kv, scratch);
-    default: return attention_rows<4, kBf16>(rows, kv, scratch);
-  }
-}
-
-void attention_tile(const QueryRow* rows, int num_rows, const AttentionPages& kv, float* scratch) {
-  if (kv.bf16)
-    attention_any<true>(rows, num_rows, kv, scratch);
-  else
-    attention_any<false>(rows, num_rows, kv, scratch);
 }

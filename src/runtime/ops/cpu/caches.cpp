@@ -4,74 +4,6 @@
 
 namespace octet::ops::cpu {
 
-CpuKvCache::CpuKvCache(const KvCacheShape& shape) {
-  OCTET_CHECK(shape.dtype == DType::f32 || shape.dtype == DType::bf16, "KV cache of {}",
-              to_string(shape.dtype));
-  shape_ = shape;
-  const Shape all{shape.num_layers, shape.num_pages, shape.num_kv_heads, head_size()};
-  keys_ = make_host_tensor(shape.dtype, all);
-  values_ = make_host_tensor(shape.dtype, all);
-}
-
-void CpuKvCache::put(std::int64_t layer, std::int32_t page, std::int64_t in_page, std::int64_t head,
-                     const float* key, const float* value) {
-  const std::int64_t base = page_offset(layer, page, head), d = shape_.head_dim;
-  if (shape_.dtype == DType::f32) {
-    float* k = keys_.view().as<float>() + base + in_page;
-    for (std::int64_t j = 0; j < d; ++j) k[j * kPageTokens] = key[j];
-    std::memcpy(values_.view().as<float>() + base + in_page * d, value, size(d) * sizeof(float));
-  } else {
-    std::uint16_t* k = keys_.view().as<std::uint16_t>() + base + in_page;
-    std::uint16_t* v = values_.view().as<std::uint16_t>() + base + in_page * d;
-    for (std::int64_t j = 0; j < d; ++j) {
-      k[j * kPageTokens] = float_to_bf16(key[j]);
-      v[j] = float_to_bf16(value[j]);
-    }
-  }
-}
-
-AttentionPages CpuKvCache::pages(std::int64_t layer, std::int64_t head,
-                                 std::span<const std::int32_t> table) const {
-  const std::size_t at = size(page_offset(layer, 0, 0)) * element();
-  return {.keys = static_cast<const std::byte*>(keys_.view().data()) + at,
-          .values = static_cast<const std::byte*>(values_.view().data()) + at,
-          .page_stride = size(shape_.num_kv_heads * head_size()) * element(),
-          .head_offset = size(head * head_size()) * element(),
-          .pages = table.data(),
-          .head_dim = shape_.head_dim,
-          .bf16 = shape_.dtype == DType::bf16};
-}
-
-void CpuKvCache::copy_page(std::int32_t from, std::int32_t to) {
-  const std::size_t bytes = size(shape_.num_kv_heads * head_size()) * element();
-  for (std::int64_t layer = 0; layer < shape_.num_layers; ++layer)
-    for (const Tensor* side : {&keys_, &values_}) {
-      auto* base = static_cast<std::byte*>(side->view().data());
-      std::memcpy(base + size(page_offset(layer, to, 0)) * element(),
-                  base + size(page_offset(layer, from, 0)) * element(), bytes);
-    }
-}
-
-void CpuKvCache::read(std::int64_t layer, std::span<const std::int32_t> pages,
-                      std::int64_t num_tokens, std::vector<float>& keys,
-                      std::vector<float>& values) const {
-  const std::int64_t d = shape_.head_dim;
-  const auto element_at = [&](const Tensor& t, std::int64_t i) {
-    return shape_.dtype == DType::f32 ? t.view().as<float>()[i]
-                                      : bf16_to_float(t.view().as<std::uint16_t>()[i]);
-  };
-  keys.clear();
-  values.clear();
-  for (std::int64_t h = 0; h < shape_.num_kv_heads; ++h)
-    for (std::int64_t t = 0; t < num_tokens; ++t) {
-      const std::int64_t base = page_offset(layer, pages[size(t / kPageTokens)], h);
-      for (std::int64_t j = 0; j < d; ++j) {
-        keys.push_back(element_at(keys_, base + j * kPageTokens + t % kPageTokens));
-        values.push_back(element_at(values_, base + t % kPageTokens * d + j));
-      }
-    }
-}
-
 CpuStateCache::CpuStateCache(const StateCacheShape& shape) {
   shape_ = shape;
   const std::int64_t n = shape.num_slots, l = shape.num_layers, r = shape.max_draft_rows;
@@ -150,15 +82,6 @@ void CpuStateCache::read(std::int64_t layer, std::int32_t slot, std::vector<floa
   for (std::int64_t t = 0; t < taps; ++t)
     for (std::int64_t c = 0; c < channels; ++c)
       conv_out[size(c * taps + t)] = conv(slot, layer)[t * channels + c];
-}
-
-std::unique_ptr<KvCache> CpuBackend::make_kv_cache(const KvCacheShape& shape) {
-  if (shape.head_dim % kPanel != 0)
-    fail(ErrorCode::bad_data,
-         "the cpu backend needs a head_dim that is a multiple of {}, this model has {}; use "
-         "--backend reference",
-         kPanel, shape.head_dim);
-  return std::make_unique<CpuKvCache>(shape);
 }
 
 std::unique_ptr<StateCache> CpuBackend::make_state_cache(const StateCacheShape& shape) {

@@ -9,6 +9,7 @@
 #include "runtime/base/thread_pool.h"
 #include "runtime/ops/backend.h"
 #include "runtime/ops/cpu/kernels.h"
+#include "runtime/ops/cpu/kv_cache.h"
 
 namespace octet::ops::cpu {
 
@@ -32,31 +33,6 @@ struct CpuLinear final : PackedLinear {
     std::vector<std::int32_t> gather;
   };
   std::vector<Part> parts;
-};
-
-/// keys [layer][page][kv head][head_dim][64], values [layer][page][kv head][64][head_dim].
-class CpuKvCache final : public KvCache {
- public:
-  explicit CpuKvCache(const KvCacheShape& shape);
-  std::size_t bytes() const override { return keys_.view().bytes() + values_.view().bytes(); }
-  void copy_page(std::int32_t from, std::int32_t to) override;
-  void read(std::int64_t layer, std::span<const std::int32_t> pages, std::int64_t num_tokens,
-            std::vector<float>& keys, std::vector<float>& values) const override;
-
-  /// Stores one token's key and value of a head.
-  void put(std::int64_t layer, std::int32_t page, std::int64_t in_page, std::int64_t head,
-           const float* key, const float* value);
-  /// The pages of a layer as the attention kernel reads them.
-  AttentionPages pages(std::int64_t layer, std::int64_t head,
-                       std::span<const std::int32_t> table) const;
-
- private:
-  std::size_t element() const { return dtype_bytes(shape_.dtype); }
-  std::int64_t head_size() const { return kPageTokens * shape_.head_dim; }
-  std::int64_t page_offset(std::int64_t layer, std::int64_t page, std::int64_t head) const {
-    return ((layer * shape_.num_pages + page) * shape_.num_kv_heads + head) * head_size();
-  }
-  Tensor keys_, values_;
 };
 
 /// Recurrent states [slot][layer][value head][slices of 16][key_dim][16], convolution histories
@@ -135,7 +111,7 @@ class CpuBackend final : public Backend {
   const Int8Kernels* int8_;
   int int8_terms_;
   ThreadPool& pool_;
-  std::vector<float> worker_scratch_, gathered_, keys_, gates_, input_scales_;
+  std::vector<float> worker_scratch_, attention_sums_, gathered_, keys_, gates_, input_scales_;
   std::vector<std::int8_t> input_codes_;
   std::vector<std::int32_t> input_corrections_;
 };

@@ -17,14 +17,9 @@
 #pragma GCC target("amx-tile,amx-int8,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")
 #endif
 namespace octet::ops::cpu::amx_int8 {
-constexpr int kWidth = 16;
 // Up to eight rows go the way of AVX-512 VNNI; more fill tiles of 16.
-constexpr int kInt8TileRows[2] = {6, 4}, kInt8Panels = 2, kInt8DirectPanels = 4;
-constexpr int kInt8FewRows[2] = {8, 8}, kInt8FewPanels = 2;
-constexpr int kInt8BothSums = 8;
-constexpr bool kInt8Corrects = true;
-#define OCTET_DOT_U8(acc, w, in) \
-  ((VecI)_mm512_dpbusd_epi32((__m512i)(acc), (__m512i)(w), (__m512i)(in)))
+#include "runtime/ops/cpu/int8_avx512.inl"
+
 #define OCTET_INT8_OWN_TABLE
 #include "runtime/ops/cpu/int8_linear.inl"
 
@@ -197,6 +192,7 @@ constexpr Int8Kernels kAmxKernels{"amx",
                                   {kInt8FewRows[0], kInt8FewRows[1]},
                                   {amx_quantize_rows<1>, amx_quantize_rows<2>},
                                   {amx_linear_panels<1>, amx_linear_panels<2>},
+                                  int_attention_span,
                                   amx_peak_loop};
 }  // namespace octet::ops::cpu::amx_int8
 #if defined(__clang__)

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <utility>
 
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/vec_avx2.inl"
@@ -20,6 +21,7 @@ constexpr int kWidth = 8;
 constexpr int kInt8TileRows[2] = {3, 2}, kInt8Panels = 1, kInt8DirectPanels = 2;
 constexpr int kInt8FewRows[2] = {3, 2}, kInt8FewPanels = 1;
 constexpr int kInt8BothSums = 4;
+constexpr int kQueryRows = 4, kQueryVecs = 2;
 constexpr bool kInt8Corrects = false;
 constexpr const char* kName = "avx2";
 // Sums of two products must fit 16 bits: 255 * 127 * 2 would not. So the code less 128 gives its
@@ -30,6 +32,10 @@ inline __attribute__((always_inline)) __m256i dot(__m256i acc, __m256i w, __m256
   const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(in, code));
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
+#define OCTET_DOT_I16(acc, a, b) \
+  ((VecI)_mm256_add_epi32((__m256i)(acc), _mm256_madd_epi16((__m256i)(a), (__m256i)(b))))
+#define OCTET_VEC_LOAD_I8_PAIRS(p) \
+  ((VecI)_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))
 #include "runtime/ops/cpu/int8_linear.inl"
 }  // namespace octet::ops::cpu::avx2_int8
 #if defined(__clang__)

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <utility>
 
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/vec_avx512.inl"
@@ -16,17 +17,8 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")
 #endif
 namespace octet::ops::cpu::avx512_vnni_int8 {
-constexpr int kWidth = 16;
-// 32 registers. One term: 6 rows x 2 vectors of sums, as many of totals, 2 of weights, 1 broadcast;
-// two terms: 4 rows x 2 vectors of sums twice.
-constexpr int kInt8TileRows[2] = {6, 4}, kInt8Panels = 2, kInt8DirectPanels = 4;
-// One panel: 8 rows of sums (of two terms twice) and totals.
-constexpr int kInt8FewRows[2] = {8, 8}, kInt8FewPanels = 2;
-constexpr int kInt8BothSums = 8;
-constexpr bool kInt8Corrects = true;
 constexpr const char* kName = "avx512_vnni";
-#define OCTET_DOT_U8(acc, w, in) \
-  ((VecI)_mm512_dpbusd_epi32((__m512i)(acc), (__m512i)(w), (__m512i)(in)))
+#include "runtime/ops/cpu/int8_avx512.inl"
 #include "runtime/ops/cpu/int8_linear.inl"
 }  // namespace octet::ops::cpu::avx512_vnni_int8
 #if defined(__clang__)

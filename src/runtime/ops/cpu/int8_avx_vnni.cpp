@@ -1,4 +1,5 @@
 #include <cstring>
+#include <utility>
 
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/vec_avx2.inl"
@@ -20,10 +21,15 @@ constexpr int kWidth = 8;
 constexpr int kInt8TileRows[2] = {3, 2}, kInt8Panels = 1, kInt8DirectPanels = 2;
 constexpr int kInt8FewRows[2] = {3, 2}, kInt8FewPanels = 1;
 constexpr int kInt8BothSums = 4;
+constexpr int kQueryRows = 6, kQueryVecs = 2;
 constexpr bool kInt8Corrects = true;
 constexpr const char* kName = "avx_vnni";
 #define OCTET_DOT_U8(acc, w, in) \
   ((VecI)_mm256_dpbusd_avx_epi32((__m256i)(acc), (__m256i)(w), (__m256i)(in)))
+#define OCTET_DOT_I16(acc, a, b) \
+  ((VecI)_mm256_dpwssd_avx_epi32((__m256i)(acc), (__m256i)(a), (__m256i)(b)))
+#define OCTET_VEC_LOAD_I8_PAIRS(p) \
+  ((VecI)_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))
 #include "runtime/ops/cpu/int8_linear.inl"
 }  // namespace octet::ops::cpu::avx_vnni_int8
 #if defined(__clang__)

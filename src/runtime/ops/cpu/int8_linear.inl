@@ -1,5 +1,5 @@
 // Included once by each int8_*.cpp, inside its namespace and target region, as kernels.inl is by
-// isa_*.cpp; they define kWidth, the tile sizes, kName, OCTET_DOT_U8 and the OCTET_VEC_* macros.
+// isa_*.cpp; they define kWidth, the tile sizes, kName, OCTET_DOT_U8, OCTET_DOT_I16 and the OCTET_VEC_* macros.
 #define OCTET_INLINE inline __attribute__((always_inline))
 
 #include "runtime/ops/cpu/vec.inl"
@@ -93,6 +93,11 @@ OCTET_INLINE VecI code_words(const std::byte* at, int i) {
     return load_words(at + i * 4 * kPanel);
   }
 }
+
+// Here because it is a product of integers too, in need of the same instructions.
+#include "runtime/ops/cpu/attention.inl"
+
+#include "runtime/ops/cpu/attention_int.inl"
 
 // kRows rows (a tile of the inputs) times kPanels panels. kAhead: they come from memory, so they are
 // called some KiB ahead, because the hardware follows a few streams only up to the page's end.
@@ -265,5 +270,6 @@ constexpr Int8Kernels kInt8Kernels{kName,
                                    {kInt8FewRows[0], kInt8FewRows[1]},
                                    {quantize_rows<1>, quantize_rows<2>},
                                    {int8_linear_panels<1>, int8_linear_panels<2>},
+                                   int_attention_span,
                                    dot_peak_loop};
 #endif

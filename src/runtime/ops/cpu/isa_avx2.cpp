@@ -1,4 +1,5 @@
 #include <cstring>
+#include <utility>
 
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/vec_avx2.inl"
@@ -17,6 +18,7 @@ namespace octet::ops::cpu::avx2 {
 constexpr int kWidth = 8;
 // 16 registers: 6 rows x 2 vectors of sums, 2 of weights, 1 broadcast.
 constexpr int kTileRows = 6, kTilePanels = 1, kDirectPanels = 2, kDirectRows = 4;
+constexpr int kQueryRows = 6, kQueryVecs = 2;
 constexpr const char* kName = "avx2";
 #include "runtime/ops/cpu/kernels.inl"
 }  // namespace octet::ops::cpu::avx2

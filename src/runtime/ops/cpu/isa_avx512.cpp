@@ -1,4 +1,5 @@
 #include <cstring>
+#include <utility>
 
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/vec_avx512.inl"
@@ -19,6 +20,7 @@ namespace octet::ops::cpu::avx512 {
 constexpr int kWidth = 16;
 // 32 registers: 12 rows x 2 vectors of sums, 2 of weights; the inputs are broadcast by the load.
 constexpr int kTileRows = 12, kTilePanels = 2, kDirectPanels = 4, kDirectRows = 8;
+constexpr int kQueryRows = 6, kQueryVecs = 4;  // attention: 24 sums, 4 of keys or values
 constexpr const char* kName = "avx512";
 #include "runtime/ops/cpu/kernels.inl"
 }  // namespace octet::ops::cpu::avx512

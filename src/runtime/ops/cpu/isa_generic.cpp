@@ -1,4 +1,5 @@
 #include <cstring>
+#include <utility>
 
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/tensor/dtype.h"
@@ -8,6 +9,7 @@ namespace octet::ops::cpu::generic {
 // to scalars elsewhere.
 constexpr int kWidth = 4;
 constexpr int kTileRows = 3, kTilePanels = 1, kDirectPanels = 1, kDirectRows = 4;
+constexpr int kQueryRows = 4, kQueryVecs = 2;
 constexpr const char* kName = "generic";
 #define OCTET_VEC_FMA(a, b, c) ((a) * (b) + (c))
 #include "runtime/ops/cpu/kernels.inl"

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "runtime/tensor/dtype.h"
+
 namespace octet::ops::cpu {
 
 /// Output features in a panel: one AVX-512 register of float32.
@@ -44,28 +46,53 @@ struct PanelWeight {
 /// One query row of attention: a head of a token.
 struct QueryRow {
   const float* query;  ///< [head_dim], scaled by 1 / sqrt(head_dim)
-  const float* gate;   ///< [head_dim], before the sigmoid
-  float* out;          ///< [head_dim]
   std::int64_t limit;  ///< keys that it sees
 };
 
-/// Pages of one KV head: keys [head_dim][64], values [64][head_dim].
+/// Pages of one KV head. Of each page, at base + number * page_stride, the keys and side_bytes
+/// behind them the values:
+///   f32, bf16: keys [head_dim][64], values [head_dim / 16][64][16]
+///   i16, i8: keys [head_dim / 2][64][2], values [head_dim / 16][32][16][2]: codes, pairs along
+///   what is summed, as the dot products of pairs want them; then scales [64] float32
+/// (kv_rounding.h).
 struct AttentionPages {
-  const std::byte* keys;  ///< base of the layer
-  const std::byte* values;
-  std::size_t page_stride;  ///< bytes between pages of the layer
-  std::size_t head_offset;  ///< bytes from a page's begin to this head
+  const std::byte* base;
+  std::size_t page_stride, side_bytes;
   const std::int32_t* pages;
   std::int64_t head_dim;
-  bool bf16;
+  DType dtype;
 };
 
-inline constexpr int kQueryTile = 4;
-
-/// Scratch of the attention kernel, per worker: floats.
-inline constexpr std::int64_t attention_scratch(std::int64_t head_dim) {
-  return kQueryTile * (64 + head_dim);
+/// Bytes of the codes of a page's keys, or values: where the scales are.
+inline std::size_t attention_scales_at(DType type, std::int64_t head_dim) {
+  return static_cast<std::size_t>(64 * head_dim) * dtype_bytes(type);
 }
+
+/// The longest head that the caches of this backend take.
+inline constexpr std::int64_t kMaxKvHeadDim = 4096;
+
+/// Attention sums over spans of so many pages, each from zero, and adds the spans up in order. Part
+/// of a result's definition: the spans of a row may be computed apart.
+inline constexpr std::int64_t kSpanPages = 16;
+
+/// Most query rows of a call of the attention kernel: so many share what is read of a page.
+inline constexpr int kQueryBlock = 48;
+
+/// A row's softmax so far: out [head_dim], the largest score, the sum of the weights, as floats.
+inline constexpr std::int64_t attention_sums(std::int64_t head_dim) {
+  return head_dim + 16;
+}
+
+/// Scratch of the attention kernel, per worker, as floats: queries, scores, codes of the weights.
+inline constexpr std::int64_t attention_scratch(std::int64_t head_dim) {
+  return kQueryBlock * (head_dim + 64 + 32);
+}
+
+/// Up to kQueryBlock query rows, limits ascending, over one span of their KV head's pages: writes
+/// sums [num_rows][attention_sums(head_dim)]. Sums of rows that see nothing of the span are
+/// unspecified.
+using AttentionSpan = void (*)(const QueryRow* rows, int num_rows, const AttentionPages& kv,
+                               std::int64_t span, float* sums, float* scratch);
 
 /// Gated delta rule of one value head over the rows of one segment.
 struct DeltaRuleHead {
@@ -101,8 +128,12 @@ struct CpuKernels {
   void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* y);
   /// Four taps: y = silu(w0 x0 + w1 x1 + w2 x2 + w3 x3), channel by channel.
   void (*conv4_silu)(const float* const x[4], const float* const w[4], std::int64_t n, float* y);
-  /// Up to kQueryTile query rows over the pages of their KV head.
-  void (*attention)(const QueryRow* rows, int num_rows, const AttentionPages& kv, float* scratch);
+  /// For pages of f32 or bf16.
+  AttentionSpan attention_span;
+  /// Adds a span's sums to those of the spans before it; first: there are none.
+  void (*attention_merge)(float* sums, const float* span, std::int64_t head_dim, bool first);
+  /// out = what the sums say, times sigmoid(gate); gate, out [head_dim].
+  void (*attention_finish)(const float* sums, const float* gate, std::int64_t head_dim, float* out);
   void (*delta_rule)(const DeltaRuleHead& head);
   /// state = decay * state + key delta^T: an accepted draft row, as delta_rule does it.
   void (*delta_update)(float* state, const float* key, const float* delta, float decay,
@@ -143,6 +174,8 @@ struct Int8Kernels {
   /// are as the two numbers above say.
   void (*linear[2])(const PanelWeight& w, std::int64_t begin, std::int64_t end, const Int8Rows& x,
                     float* y, std::int64_t ldy);
+  /// For pages of i16 or i8.
+  AttentionSpan attention_span;
   /// Dot products of integers in registers; returns operations done. For measuring the peak.
   double (*dot_peak)(std::int64_t iterations, std::int32_t* sink);
 };

@@ -12,11 +12,13 @@
 
 #include "runtime/ops/cpu/attention.inl"
 
+#include "runtime/ops/cpu/attention_float.inl"
+
 #include "runtime/ops/cpu/delta_rule.inl"
 
 #include "runtime/ops/cpu/measure.inl"
 
 constexpr CpuKernels kKernels{kName,         linear_panels, add_rows,   rms_norm_row,
                               gated_norm_row, l2_norm_row,   silu_mul_row, conv4_silu_row,
-                              attention_tile, delta_rule_head, delta_update_head,
+                              float_attention_span, attention_merge_row, attention_finish_row, delta_rule_head, delta_update_head,
                               read_words,    fma_peak_loop};

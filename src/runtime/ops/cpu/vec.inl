@@ -55,21 +55,29 @@ OCTET_INLINE Vec load_u8(const std::byte* p) {
 #endif
 }
 
-// Sums in a fixed tree: halves, quarters, ...
-OCTET_INLINE float sum(Vec v) {
-  float lanes[kWidth];
-  store(lanes, v);
-  for (int half = kWidth / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  return lanes[0];
+// The vector with its lanes i and i ^ kBit exchanged.
+template <int kBit, int... kLanes>
+OCTET_INLINE Vec exchanged(Vec v, std::integer_sequence<int, kLanes...>) {
+  return __builtin_shufflevector(v, v, (kLanes ^ kBit)...);
 }
 
+// Sums in a fixed tree: halves, quarters, ...
+template <int kHalf = kWidth / 2>
+OCTET_INLINE float sum(Vec v) {
+  v += exchanged<kHalf>(v, std::make_integer_sequence<int, kWidth>());
+  if constexpr (kHalf > 1)
+    return sum<kHalf / 2>(v);
+  else
+    return v[0];
+}
+
+template <int kHalf = kWidth / 2>
 OCTET_INLINE float max_lane(Vec v) {
-  float lanes[kWidth];
-  store(lanes, v);
-  float top = lanes[0];
-  for (int i = 1; i < kWidth; ++i) top = lanes[i] > top ? lanes[i] : top;
-  return top;
+  v = max(v, exchanged<kHalf>(v, std::make_integer_sequence<int, kWidth>()));
+  if constexpr (kHalf > 1)
+    return max_lane<kHalf / 2>(v);
+  else
+    return v[0];
 }
 
 // exp to about one unit in the last place: x = n ln 2 + r, |r| <= ln 2 / 2, Taylor to the seventh

@@ -50,10 +50,7 @@ void ReferenceBackend::attention_inputs(const AttentionShape& shape, TensorView 
       const float* values = keys + shape.num_kv_heads * d;
       for (std::int64_t h = 0; h < shape.num_kv_heads; ++h) {
         norm_and_rotate(shape, keys + h * d, k_norm.as<float>(), turn, head.data());
-        for (std::int64_t j = 0; j < d; ++j) {
-          kv.key(layer, s, token, h)[j] = kv.stored(head[static_cast<std::size_t>(j)]);
-          kv.value(layer, s, token, h)[j] = kv.stored(values[h * d + j]);
-        }
+        kv.put(layer, s, token, h, head.data(), values + h * d);
       }
     }
 }

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "runtime/ops/kv_rounding.h"
 #include "runtime/ops/reference/reference_impl.h"
 
 namespace octet::ops::reference {
@@ -25,6 +26,27 @@ std::size_t ReferenceKvCache::offset(std::int64_t layer, std::span<const std::in
                    shape_.num_kv_heads +
                head) *
               shape_.head_dim);
+}
+
+void ReferenceKvCache::put(std::int64_t layer, const Segment& s, std::int64_t token,
+                           std::int64_t head, const float* new_key, const float* new_value) {
+  const std::span<const float> from[] = {{new_key, size(shape_.head_dim)},
+                                         {new_value, size(shape_.head_dim)}};
+  float* to[] = {key(layer, s, token, head), value(layer, s, token, head)};
+  std::vector<std::int16_t> codes(size(shape_.head_dim));
+  for (int side = 0; side < 2; ++side) {
+    if (is_kv_rounded(shape_.dtype)) {
+      const float scale =
+          (side == 0 ? round_key : round_value)(shape_.dtype, from[side], codes.data());
+      std::ranges::transform(codes, to[side],
+                             [scale](std::int16_t c) { return static_cast<float>(c) * scale; });
+    } else if (shape_.dtype == DType::bf16) {
+      std::ranges::transform(from[side], to[side],
+                             [](float x) { return bf16_to_float(float_to_bf16(x)); });
+    } else {
+      std::ranges::copy(from[side], to[side]);
+    }
+  }
 }
 
 void ReferenceKvCache::copy_page(std::int32_t from, std::int32_t to) {

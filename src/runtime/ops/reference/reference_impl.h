@@ -35,10 +35,9 @@ class ReferenceKvCache final : public KvCache {
   float* value(std::int64_t layer, const Segment& s, std::int64_t token, std::int64_t head) {
     return values_.data() + offset(layer, s.pages, token, head);
   }
-  /// The element as it would be after storage in the cache's type.
-  float stored(float x) const {
-    return shape_.dtype == DType::bf16 ? bf16_to_float(float_to_bf16(x)) : x;
-  }
+  /// Stores a key and a value of a head as they would be after storage in the cache's type.
+  void put(std::int64_t layer, const Segment& s, std::int64_t token, std::int64_t head,
+           const float* new_key, const float* new_value);
 
  private:
   std::size_t offset(std::int64_t layer, std::span<const std::int32_t> pages, std::int64_t token,
