@@ -86,6 +86,13 @@ TEST(Cli, JsonObjects) {
   EXPECT_FALSE(tokens.at("ids").as_array().empty());
   const auto doctor = object_of(run_octet({"doctor", "--json"}));
   EXPECT_GT(doctor.at("memory").at("total_bytes").to_number<std::uint64_t>(), 0u);
+  EXPECT_GT(doctor.at("fork_join_us").at("awake").to_number<double>(), 0);
+  EXPECT_GT(doctor.at("fork_join_us").at("asleep").to_number<double>(), 0);
+  // Each pair of usable nodes is measured, a single node is not.
+  const auto& numa = doctor.at("numa").as_object();
+  const auto usable = numa.at("usable").to_number<std::size_t>();
+  EXPECT_GE(numa.at("nodes").as_array().size(), usable);
+  EXPECT_EQ(numa.at("reads").as_array().size(), usable > 1 ? usable * usable : 0);
   const auto ppl = object_of(
       run_octet({"perplexity", kTiny, "--text", golden("eval_articles.txt"), "--context", "64",
                  "--stride", "64", "--max-windows", "4", "--base", kTiny, "--json"}));

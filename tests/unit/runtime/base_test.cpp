@@ -3,10 +3,12 @@
 #include <sys/resource.h>
 
 #include <functional>
+#include <thread>
 
 #include "runtime/base/error.h"
 #include "runtime/base/json.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/base/numa.h"
 #include "runtime/base/output_file.h"
 #include "runtime/base/progress.h"
 #include "support/support.h"
@@ -111,6 +113,65 @@ TEST(Errors, CarryCodeAndText) {
     EXPECT_STREQ(e.what(), "no room for 3");
   }
   EXPECT_EQ(code_of([] { OCTET_CHECK(1 == 2, "never"); }), ErrorCode::internal);
+}
+
+using Cpus = std::vector<int>;
+
+TEST(Numa, ListsOfCpus) {
+  EXPECT_EQ(parse_cpu_list("0-3,8,10-11\n"), (Cpus{0, 1, 2, 3, 8, 10, 11}));
+  EXPECT_EQ(parse_cpu_list("5"), Cpus{5});
+  EXPECT_EQ(parse_cpu_list("2-3, 0-2"), (Cpus{0, 1, 2, 3}));
+  // Nodes without processors have an empty line. What is no list is left out, item by item.
+  for (const char* text : {"", "\n", ",", "-", "3-1", "x", "1-", "-1", "0x1", "1 2", "0-4294967295",
+                           "99999999999999999999"})
+    EXPECT_TRUE(parse_cpu_list(text).empty()) << text;
+  EXPECT_EQ(parse_cpu_list("x,4,7-,1"), (Cpus{1, 4}));
+}
+
+TEST(Numa, NodesOfAFolder) {
+  const test::ScratchFolder folder;
+  EXPECT_TRUE(numa_nodes(folder.path()).empty());
+  EXPECT_TRUE(numa_nodes(folder.path() / "none").empty());
+  write_file(folder.path() / "online", "0,2-4\n");
+  for (const char* id : {"0", "2", "3"})
+    std::filesystem::create_directory(folder.path() / (std::string("node") + id));
+  write_file(folder.path() / "node0" / "cpulist", "0-1,4-5\n");
+  write_file(folder.path() / "node2" / "cpulist", "2-3\n");
+  write_file(folder.path() / "node3" / "cpulist", "\n");  // memory only; node 4 has gone
+  const auto nodes = numa_nodes(folder.path());
+  ASSERT_EQ(nodes.size(), 3u);
+  EXPECT_EQ(nodes[0].id, 0);
+  EXPECT_EQ(nodes[0].cpus, (Cpus{0, 1, 4, 5}));
+  EXPECT_EQ(nodes[1].id, 2);
+  EXPECT_EQ(nodes[1].cpus, (Cpus{2, 3}));
+  EXPECT_EQ(nodes[2].id, 3);
+  EXPECT_TRUE(nodes[2].cpus.empty());
+}
+
+TEST(Numa, UsableNodes) {
+  const std::vector<NumaNode> nodes{{0, {0, 1, 4, 5}}, {2, {2, 3}}, {3, {}}};
+  const auto some = usable_nodes(nodes, {1, 2, 3});
+  ASSERT_EQ(some.size(), 2u);
+  EXPECT_EQ(some[0].cpus, Cpus{1});
+  EXPECT_EQ(some[1].id, 2);
+  EXPECT_EQ(some[1].cpus, (Cpus{2, 3}));
+  EXPECT_EQ(usable_nodes(nodes, {4}).size(), 1u);
+  // CPU 9 is on no node: then the description is not to be trusted.
+  for (const auto& all : {usable_nodes(nodes, {1, 2, 9}), usable_nodes({}, {1, 2, 9})}) {
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_EQ(all[0].cpus, (Cpus{1, 2, 9}));
+  }
+}
+
+TEST(Numa, PinningNarrowsAffinity) {
+  std::thread([] {
+    const int last = affinity_cpus().back();
+    ASSERT_TRUE(pin_this_thread({last}));
+    EXPECT_EQ(affinity_cpus(), Cpus{last});
+    EXPECT_EQ(current_cpu(), last);
+    EXPECT_FALSE(pin_this_thread({}));
+    EXPECT_EQ(affinity_cpus(), Cpus{last});
+  }).join();
 }
 
 TEST(Format, DurationsAndBytes) {

@@ -2,7 +2,9 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "runtime/base/numa.h"
 #include "runtime/ops/backend.h"
 
 namespace octet::ops::cpu {
@@ -20,5 +22,12 @@ struct MachineSpeed {
   double int8_ops_per_second = 0;    ///< the same of int8 dot products
 };
 MachineSpeed measure_machine(const std::string& isa, ThreadPool& pool);
+
+/// Bytes a second that all processors of nodes[reader] together read from memory of nodes[memory]:
+/// [reader][memory]. `bytes` is the block read: a few times the caches. Nodes need processors;
+/// threads are pinned to them, the caller's is not. About 0.2 s for each pair.
+std::vector<std::vector<double>> measure_nodes(const std::string& isa,
+                                               const std::vector<NumaNode>& nodes,
+                                               std::int64_t bytes = std::int64_t{512} << 20);
 
 }  // namespace octet::ops::cpu
