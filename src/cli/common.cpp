@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
+#include <future>
 #include <optional>
 #include <thread>
 
@@ -190,12 +191,14 @@ LoadedModel::LoadedModel(const std::string& model_name, Machine& machine,
     : name(model_name),
       checkpoint(checkpoint::Checkpoint::open(checkpoint::locate_model(model_name))) {
   require_memory(checkpoint, caches, options.memory_limit());
-  tokenizer =
-      std::make_unique<tokenizer::Tokenizer>(tokenizer::Tokenizer::load(checkpoint.folder()));
+  // A vocabulary of 248,000 takes as long to read as 4 GB of weights to verify.
+  auto reading = std::async(std::launch::async,
+                            [this] { return tokenizer::Tokenizer::load(checkpoint.folder()); });
+  weight_cache = open_weight_cache(model_name, machine, options, checkpoint, quiet);
+  tokenizer = std::make_unique<tokenizer::Tokenizer>(reading.get());
   if (tokenizer->size() > checkpoint.config().text.vocab_size)
     fail(ErrorCode::bad_data, "{}: the tokenizer has {} tokens, the model {} rows",
          checkpoint.folder().string(), tokenizer->size(), checkpoint.config().text.vocab_size);
-  weight_cache = open_weight_cache(model_name, machine, options, checkpoint, quiet);
   Progress progress("loading " + model_name, checkpoint.config().text.num_hidden_layers, "layers",
                     quiet);
   model = std::make_unique<model::TextModel>(

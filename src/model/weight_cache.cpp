@@ -16,6 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t kLargePage = std::size_t{2} << 20;
+
 // The folder's name for a person, a hash of all that a file is for.
 std::string file_name(const fs::path& checkpoint, const std::string& layout, std::int64_t rank,
                       std::int64_t num_ranks) {
@@ -179,13 +181,15 @@ void WeightCache::require_room(std::uint64_t bytes) const {
          format_bytes(static_cast<double>(space.available)));
 }
 
+// Written in whole chunks where possible: a file system that keeps a file in large pages makes them
+// as large as the writes are.
 void WeightCache::write(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const auto piece =
-        bytes.first(std::min(bytes.size(), kWeightChunk - out_->size() % kWeightChunk));
-    out_->write(piece);
-    chunk_.update(piece);
-    if (out_->size() % kWeightChunk == 0) {
+        bytes.first(std::min(bytes.size(), kWeightChunk - position() % kWeightChunk));
+    staged_.insert(staged_.end(), piece.begin(), piece.end());
+    if (position() % kWeightChunk == 0) {
+      flush_staged();
       index_.chunks.push_back(to_hex(chunk_.digest()));
       chunk_.reset();
     }
@@ -193,10 +197,16 @@ void WeightCache::write(std::span<const std::byte> bytes) {
   }
 }
 
-void WeightCache::pad() {
+void WeightCache::flush_staged() {
+  chunk_.update(staged_);
+  out_->write(staged_);
+  staged_.clear();
+}
+
+void WeightCache::pad(std::size_t alignment) {
   static constexpr std::byte kZeros[ops::kStoredAlignment]{};
-  if (const std::size_t over = out_->size() % ops::kStoredAlignment)
-    write(std::span(kZeros).first(ops::kStoredAlignment - over));
+  while (const std::size_t over = position() % alignment)
+    write(std::span(kZeros).first(std::min(sizeof kZeros, alignment - over)));
 }
 
 void WeightCache::give_up(const std::string& why) {
@@ -228,12 +238,18 @@ std::unique_ptr<ops::PackedLinear> WeightCache::store(const std::string& name,
   l.out_features = packed.out_features();
   l.description = stored.description;
   require_room(packed.bytes());
-  const std::size_t begin = out_->size();
+  // Large weights have their large pages for themselves.
+  const std::size_t alignment =
+      packed.bytes() >= 4 * kLargePage ? kLargePage : ops::kStoredAlignment;
+  pad(alignment);
+  const std::size_t begin = position();
   for (const auto block : stored.blocks) {
-    l.blocks.push_back({out_->size(), block.size()});
+    pad(ops::kStoredAlignment);
+    l.blocks.push_back({position(), block.size()});
     write(block);
-    pad();
   }
+  pad(alignment);
+  flush_staged();
   return restore(
       l, std::make_shared<const MappedFile>(out_->partial(), begin, out_->size() - begin), begin);
 }
@@ -279,6 +295,7 @@ void WeightCache::finish() {
     if (const auto change = checkpoint::describe_change(index_.checkpoint, now); !change.empty())
       fail(ErrorCode::bad_data, "{} changed while it was read ({})", checkpoint_.folder().string(),
            change);
+    flush_staged();
     index_.data_bytes = out_->size();
     if (out_->size() % kWeightChunk != 0) index_.chunks.push_back(to_hex(chunk_.digest()));
     out_->write(write_weight_index(index_));

@@ -78,8 +78,10 @@ class WeightCache {
   void verify(const MappedFile& file, const WeightIndex& index, ThreadPool& pool) const;
   void prepare(ThreadPool& pool);
   void require_room(std::uint64_t bytes) const;
+  std::size_t position() const { return out_->size() + staged_.size(); }
   void write(std::span<const std::byte> bytes);
-  void pad();
+  void pad(std::size_t alignment);
+  void flush_staged();
   std::unique_ptr<ops::PackedLinear> restore(const WeightIndex::Linear& linear,
                                              std::shared_ptr<const MappedFile> mapped,
                                              std::uint64_t mapped_from) const;
@@ -99,6 +101,7 @@ class WeightCache {
   std::optional<FileLock> use_;   // shared: nobody removes the file to make room
   std::optional<FileLock> turn_;  // alone: nobody else writes this file
   std::unique_ptr<OutputFile> out_;
+  std::vector<std::byte> staged_;  // what follows out_'s bytes, inside one chunk
   Hasher128 chunk_;
   std::thread flush_;
 };

@@ -94,11 +94,6 @@ bool MappedFile::populate(std::span<const std::byte> range) const {
   const auto end = reinterpret_cast<std::uintptr_t>(range.data() + range.size());
   if (begin >= end) return true;
   auto* at = reinterpret_cast<void*>(begin);
-  // Reading ahead costs a walk over pages that are there already, so it is asked for only if the
-  // first one is not.
-  unsigned char present = 0;
-  if (::mincore(at, page, &present) == 0 && !(present & 1))
-    ::madvise(at, end - begin, MADV_WILLNEED);
 #ifdef MADV_POPULATE_READ
   // EINVAL: a kernel before 5.14; pages come when they are touched.
   if (::madvise(at, end - begin, MADV_POPULATE_READ) != 0 && errno == EFAULT) return false;
