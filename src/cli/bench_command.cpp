@@ -128,8 +128,7 @@ void run(const Options& o) {
   std::unique_ptr<LoadedModel> loaded;
   std::unique_ptr<model::TextModel> made;
   if (!o.model.empty()) {
-    loaded =
-        std::make_unique<LoadedModel>(o.model, machine, o.compute.memory_limit(), caches, false);
+    loaded = std::make_unique<LoadedModel>(o.model, machine, o.compute, caches, false);
   } else {
     const auto shape = model::published_shape(o.synthetic);
     fmt::print(stderr, "making random weights of {}\n", o.synthetic);
@@ -165,6 +164,9 @@ void run(const Options& o) {
         o.model.empty() ? "random weights of " + o.synthetic : o.model, machine.pool.num_threads(),
         machine.backend->name(), speed.read_bytes_per_second / 1e9, speed.int8_ops_per_second / 1e9,
         speed.f32_flops_per_second / 1e9);
+    if (loaded)
+      fmt::print("  loaded in {:.2f} s, weights {}\n", loaded->seconds,
+                 loaded->start().at("weights").as_string().c_str());
     fmt::print("  weights read by a step: {}\n",
                format_bytes(static_cast<double>(model.bytes_per_step())));
     print_cases(cases, speed, codes_peak);
@@ -196,14 +198,16 @@ void run(const Options& o) {
           "peak (a);\n  what stays in a cache from one operation to the next may exceed it.\n");
     return;
   }
-  fmt::print("{}\n", to_json(json::object{{"machine",
-                                           {{"read_gb_s", speed.read_bytes_per_second / 1e9},
-                                            {"int8_gop_s", speed.int8_ops_per_second / 1e9},
-                                            {"fp32_gflop_s", speed.f32_flops_per_second / 1e9},
-                                            {"threads", machine.pool.num_threads()},
-                                            {"isa", isa},
-                                            {"activations", o.compute.activations}}},
-                                          {"cases", std::move(list)}}));
+  fmt::print("{}\n",
+             to_json(json::object{{"machine",
+                                   {{"read_gb_s", speed.read_bytes_per_second / 1e9},
+                                    {"int8_gop_s", speed.int8_ops_per_second / 1e9},
+                                    {"fp32_gflop_s", speed.f32_flops_per_second / 1e9},
+                                    {"threads", machine.pool.num_threads()},
+                                    {"isa", isa},
+                                    {"activations", o.compute.activations}}},
+                                  {"start", loaded ? json::value(loaded->start()) : json::value()},
+                                  {"cases", std::move(list)}}));
 }
 
 }  // namespace
@@ -242,6 +246,7 @@ Command add_bench(CLI::App& app) {
                 "with --quantize: where the weights go for that time; default: temporary folder");
   c->add_flag("--json", o->as_json, "print one JSON object");
   o->compute.add_to(*c);
+  o->compute.add_weight_cache_to(*c);
   return [o] { run(*o); };
 }
 

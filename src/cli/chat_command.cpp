@@ -81,8 +81,7 @@ class Chat {
   explicit Chat(Options& o)
       : o_(o),
         machine_(o.compute),
-        loaded_(o.model, machine_, o.compute.memory_limit(), {.kv_dtype = o.compute.kv_dtype()},
-                false),
+        loaded_(o.model, machine_, o.compute, {.kv_dtype = o.compute.kv_dtype()}, false),
         template_(chat_template::ChatTemplate::load(loaded_.checkpoint.folder())),
         defaults_(checkpoint::read_generation_config(loaded_.checkpoint.folder(),
                                                      loaded_.checkpoint.config())) {
@@ -93,6 +92,8 @@ class Chat {
     messages_.clear();
     if (!o_.system.empty()) messages_.push_back({{"role", "system"}, {"content", o_.system}});
   }
+
+  json::object start() const { return loaded_.start(); }
 
   // Answers the conversation so far plus one message; show(text, is_reasoning) as it comes.
   Reply ask(const std::string& text, const std::function<void(const std::string&, bool)>& show) {
@@ -217,6 +218,7 @@ void answer_once(Chat& chat, const Options& o) {
            {{"prompt_tokens", r.prompt_tokens},
             {"completion_tokens", a.tokens.size()},
             {"total_tokens", r.prompt_tokens + a.tokens.size()}}},
+          {"start", chat.start()},
           {"timings",
            {{"prefill_seconds", a.prefill_seconds},
             {"decode_seconds", a.decode_seconds},
@@ -319,6 +321,7 @@ Command add_chat(CLI::App& app) {
   c->add_option("--seed", o->seed, "of the random choice; default: a new one each time");
   c->add_flag("--json", o->as_json, "print one JSON object (with PROMPT)");
   o->compute.add_to(*c);
+  o->compute.add_weight_cache_to(*c);
   return [o, prompt] {
     o->has_prompt = prompt->count() > 0;
     if (o->as_json && !o->has_prompt) fail(ErrorCode::invalid_argument, "--json needs a PROMPT");

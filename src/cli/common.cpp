@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
+#include <future>
+#include <optional>
 #include <thread>
 
 #include "checkpoint/inventory.h"
@@ -37,6 +40,29 @@ void ComputeOptions::add_to(CLI::App& app, bool with_kv) {
         ->capture_default_str();
   app.add_option("--max-memory", max_memory,
                  "most memory to use: 12G, 512M, 50%; default: 80% of what is free");
+}
+
+void ComputeOptions::add_weight_cache_to(CLI::App& app) {
+  app.add_option("--weight-cache", weight_cache,
+                 "where packed weights are kept for the next start: auto (~/.cache/octet/weights, "
+                 "large models only), off, or a folder")
+      ->capture_default_str();
+  app.add_option("--weight-cache-limit", weight_cache_limit,
+                 "most that the folder may hold; the longest unused goes first")
+      ->capture_default_str();
+}
+
+model::WeightCacheOptions ComputeOptions::weight_cache_options() const {
+  model::WeightCacheOptions o;
+  o.limit_bytes = parse_bytes(weight_cache_limit);
+  if (weight_cache == "off") return o;
+  if (weight_cache.empty())
+    fail(ErrorCode::invalid_argument, "--weight-cache: expected auto, off or a folder");
+  o.folder =
+      weight_cache == "auto" ? model::default_weight_cache() : std::filesystem::path(weight_cache);
+  // Who names a folder wants the file there, however small.
+  if (weight_cache != "auto") o.smallest_bytes = 0;
+  return o;
 }
 
 DType ComputeOptions::kv_dtype() const {
@@ -136,23 +162,66 @@ void require_memory(const checkpoint::Checkpoint& checkpoint, const model::PoolO
        format_bytes(static_cast<double>(limit)), remedy);
 }
 
-LoadedModel::LoadedModel(const std::string& model_name, Machine& machine, std::size_t memory_limit,
-                         const model::PoolOptions& caches, bool quiet)
+namespace {
+
+// Packed weights of an earlier start, or room to keep those of this one.
+std::unique_ptr<model::WeightCache> open_weight_cache(const std::string& name, Machine& machine,
+                                                      const ComputeOptions& options,
+                                                      const checkpoint::Checkpoint& checkpoint,
+                                                      bool quiet) {
+  model::WeightCacheOptions o = options.weight_cache_options();
+  const bool first = machine.ranks->rank() == 0;
+  o.say = [first](const std::string& line) {
+    if (first) fmt::print(stderr, "octet: {}\n", line);
+  };
+  // Usually over before anybody could read it.
+  const auto begin = std::chrono::steady_clock::now();
+  std::optional<Progress> progress;
+  o.progress = [&](std::uint64_t done, std::uint64_t bytes) {
+    check_interrupt();
+    if (!progress && std::chrono::steady_clock::now() - begin > std::chrono::seconds(1))
+      progress.emplace("reading " + name, static_cast<std::int64_t>(bytes / 1'000'000), "MB",
+                       quiet);
+    if (progress) progress->update(static_cast<std::int64_t>(done / 1'000'000));
+  };
+  return std::make_unique<model::WeightCache>(*machine.backend, checkpoint, machine.pool, o);
+}
+
+}  // namespace
+
+LoadedModel::LoadedModel(const std::string& model_name, Machine& machine,
+                         const ComputeOptions& options, const model::PoolOptions& caches,
+                         bool quiet)
     : name(model_name),
       checkpoint(checkpoint::Checkpoint::open(checkpoint::locate_model(model_name))) {
-  require_memory(checkpoint, caches, memory_limit);
-  tokenizer =
-      std::make_unique<tokenizer::Tokenizer>(tokenizer::Tokenizer::load(checkpoint.folder()));
+  require_memory(checkpoint, caches, options.memory_limit());
+  // A vocabulary of 248,000 takes as long to read as 4 GB of weights to verify.
+  auto reading = std::async(std::launch::async,
+                            [this] { return tokenizer::Tokenizer::load(checkpoint.folder()); });
+  weight_cache = open_weight_cache(model_name, machine, options, checkpoint, quiet);
+  tokenizer = std::make_unique<tokenizer::Tokenizer>(reading.get());
   if (tokenizer->size() > checkpoint.config().text.vocab_size)
     fail(ErrorCode::bad_data, "{}: the tokenizer has {} tokens, the model {} rows",
          checkpoint.folder().string(), tokenizer->size(), checkpoint.config().text.vocab_size);
   Progress progress("loading " + model_name, checkpoint.config().text.num_hidden_layers, "layers",
                     quiet);
-  model = std::make_unique<model::TextModel>(*machine.backend, checkpoint,
-                                             [&](std::int64_t done, std::int64_t) {
-                                               check_interrupt();
-                                               progress.update(done);
-                                             });
+  model = std::make_unique<model::TextModel>(
+      *machine.backend, checkpoint,
+      [&](std::int64_t done, std::int64_t) {
+        check_interrupt();
+        progress.update(done);
+      },
+      weight_cache.get());
+  seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+}
+
+json::object LoadedModel::start() const {
+  using State = model::WeightCache::State;
+  const State state = weight_cache->state();
+  return {{"seconds", seconds},
+          {"weights", state == State::read      ? "from the cache"
+                      : state == State::written ? "packed and cached"
+                                                : "packed"}};
 }
 
 std::vector<std::int32_t> encode_prompt(const tokenizer::Tokenizer& tokenizer,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/App.hpp>
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -21,7 +22,12 @@ struct ComputeOptions {
   std::string kv_cache_dtype = "auto";
   int threads = 0;
   std::string max_memory;
+  std::string weight_cache = "auto", weight_cache_limit = "64G";
   void add_to(CLI::App& app, bool with_kv = true);
+  /// Of commands that load a model to run it.
+  void add_weight_cache_to(CLI::App& app);
+  /// Where packed weights are kept; an empty folder if nowhere.
+  model::WeightCacheOptions weight_cache_options() const;
   DType kv_dtype() const;
   /// Bytes that --max-memory allows, or 80 % of what is free.
   std::size_t memory_limit() const;
@@ -40,12 +46,22 @@ struct Machine {
 struct LoadedModel {
   /// quiet: no progress while the weights are packed. Errors: as Checkpoint, Tokenizer, TextModel;
   /// out_of_memory with a table, before anything is allocated.
-  LoadedModel(const std::string& name, Machine& machine, std::size_t memory_limit,
+  LoadedModel(const std::string& name, Machine& machine, const ComputeOptions& options,
               const model::PoolOptions& caches, bool quiet);
+  /// How it was loaded: {"seconds": s, "weights": "packed", "packed and cached" or "from the
+  /// cache"}
+  json::object start() const;
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+
+ public:
   std::string name;
   checkpoint::Checkpoint checkpoint;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  std::unique_ptr<model::WeightCache> weight_cache;
   std::unique_ptr<model::TextModel> model;
+  double seconds = 0;  ///< that loading took
 };
 
 /// Tells whether a model's weights and caches fit; throws out_of_memory with what needs how much

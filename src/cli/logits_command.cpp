@@ -47,8 +47,7 @@ void run(const Options& o) {
     fail(ErrorCode::invalid_argument, "give one of --ids, --ids-file, --text or --messages");
   if (o.chunk < 1) fail(ErrorCode::invalid_argument, "--chunk {}: expected 1 or more", o.chunk);
   Machine machine(o.compute);
-  LoadedModel m(o.model, machine, o.compute.memory_limit(), {.kv_dtype = o.compute.kv_dtype()},
-                false);
+  LoadedModel m(o.model, machine, o.compute, {.kv_dtype = o.compute.kv_dtype()}, false);
   const auto ids = input_ids(o, m);
   if (ids.empty()) fail(ErrorCode::invalid_argument, "there are no tokens");
   const auto n = static_cast<std::int64_t>(ids.size());
@@ -126,6 +125,7 @@ Command add_logits(CLI::App& app) {
   c->add_flag("--hidden", o->hidden, "also hidden.0 (embedding) to hidden.N (after layer N)");
   o->compute.activations = "float32";  // exact unless asked otherwise: this command judges
   o->compute.add_to(*c);
+  o->compute.add_weight_cache_to(*c);
   return [o, text] {
     o->has_text = text->count() > 0;
     run(*o);

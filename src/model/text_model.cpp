@@ -7,9 +7,18 @@ namespace octet::model {
 
 namespace {
 
-TextModel::Parts load(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
-                      const std::function<void(std::int64_t, std::int64_t)>& progress) {
-  checkpoint.require_text();
+using Progress = std::function<void(std::int64_t, std::int64_t)>;
+
+// What was packed is not read again: its pages need not count as this process's memory.
+void release_layer(const checkpoint::Checkpoint& checkpoint, std::int64_t layer) {
+  const std::string prefix = layer_prefix(layer);
+  for (const checkpoint::TensorInfo& t : checkpoint.tensors())
+    if (checkpoint::Checkpoint::canonical_name(t.name).starts_with(prefix))
+      t.file->release(t.bytes);
+}
+
+TextModel::Parts load_once(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
+                           const Progress& progress, WeightCache* cache) {
   const checkpoint::TextConfig& config = checkpoint.config().text;
   TextModel::Parts parts;
   parts.config = config;
@@ -18,22 +27,42 @@ TextModel::Parts load(ops::Backend& backend, const checkpoint::Checkpoint& check
   parts.embed_tokens = {const_cast<std::byte*>(embed.bytes.data()), embed.dtype, table, Device{}};
   const auto modules = checkpoint_loader(checkpoint);
   for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    parts.layers.push_back(load_layer(backend, checkpoint, modules, i));
+    parts.layers.push_back(load_layer(backend, checkpoint, modules, i, cache));
+    release_layer(checkpoint, i);
     if (progress) progress(i + 1, config.num_hidden_layers);
   }
   parts.norm =
       load_f32(backend, checkpoint, "model.language_model.norm.weight", {config.hidden_size});
   // A tied head is the embedding; the lookup by name knows that.
-  const auto head = dense_part(checkpoint.get("lm_head.weight", table));
-  parts.lm_head = backend.pack_linear({&head, 1}, {.split = ops::Split::rows});
+  const auto head = checkpoint.get("lm_head.weight", table);
+  const auto pack = [&] {
+    const auto part = dense_part(head);
+    return backend.pack_linear({&part, 1}, {.split = ops::Split::rows});
+  };
+  parts.lm_head =
+      cache ? cache->linear("lm_head", config.hidden_size, config.vocab_size, pack) : pack();
+  // A tied head's bytes are the embedding; its rows come back from the page cache as they are used.
+  head.file->release(head.bytes);
+  if (cache) cache->finish();
   return parts;
+}
+
+TextModel::Parts load(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
+                      const Progress& progress, WeightCache* cache) {
+  checkpoint.require_text();
+  try {
+    return load_once(backend, checkpoint, progress, cache);
+  } catch (const WeightCache::Unusable&) {
+    return load_once(backend, checkpoint, progress, cache);  // it is off now
+  }
 }
 
 }  // namespace
 
 TextModel::TextModel(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
-                     const std::function<void(std::int64_t, std::int64_t)>& progress)
-    : TextModel(backend, load(backend, checkpoint, progress)) {}
+                     const std::function<void(std::int64_t, std::int64_t)>& progress,
+                     WeightCache* cache)
+    : TextModel(backend, load(backend, checkpoint, progress, cache)) {}
 
 TextModel::TextModel(ops::Backend& backend, Parts parts)
     : backend_(backend),

@@ -26,10 +26,11 @@ struct StepRows {
 /// The decoder, constant after construction; one step at a time.
 class TextModel {
  public:
-  /// Loads and packs everything; progress(done, total) after each layer.
-  /// Errors: not_found, bad_data, out_of_memory.
+  /// Loads everything; progress(done, total) after each layer. With a cache, linears come from it
+  /// or go into it; otherwise they are packed. Errors: not_found, bad_data, out_of_memory.
   TextModel(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
-            const std::function<void(std::int64_t, std::int64_t)>& progress = {});
+            const std::function<void(std::int64_t, std::int64_t)>& progress = {},
+            WeightCache* cache = nullptr);
   /// From packed parts: synthetic models for measuring.
   struct Parts {
     checkpoint::TextConfig config;

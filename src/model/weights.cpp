@@ -94,20 +94,26 @@ Tensor load_conv(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint
 // Modules of one input, packed side by side.
 std::unique_ptr<ops::PackedLinear> pack(ops::Backend& backend, const ModuleLoader& load,
                                         const std::string& prefix,
-                                        const std::vector<LinearModule>& modules,
-                                        ops::Split split) {
-  std::vector<ModuleWeight> weights;
-  std::vector<ops::LinearPart> parts;
-  for (const LinearModule& m : modules)
-    weights.push_back(load(prefix + m.name, m.out_features, m.in_features));
-  for (ModuleWeight& w : weights) parts.push_back(std::move(w.part));
-  return backend.pack_linear(parts, {.split = split});
+                                        const std::vector<LinearModule>& modules, ops::Split split,
+                                        WeightCache* cache) {
+  const auto now = [&] {
+    std::vector<ModuleWeight> weights;
+    std::vector<ops::LinearPart> parts;
+    for (const LinearModule& m : modules)
+      weights.push_back(load(prefix + m.name, m.out_features, m.in_features));
+    for (ModuleWeight& w : weights) parts.push_back(std::move(w.part));
+    return backend.pack_linear(parts, {.split = split});
+  };
+  if (!cache) return now();
+  std::int64_t out = 0;
+  for (const LinearModule& m : modules) out += m.out_features;
+  return cache->linear(prefix + modules[0].name, modules[0].in_features, out, now);
 }
 
 }  // namespace
 
 void load_linears(ops::Backend& backend, const checkpoint::TextConfig& c, const ModuleLoader& load,
-                  std::int64_t layer, std::size_t group, LayerWeights& w) {
+                  std::int64_t layer, std::size_t group, LayerWeights& w, WeightCache* cache) {
   const std::string p = layer_prefix(layer);
   auto modules = quantized_modules(c, layer)[group];
   // What reads the layer's input gives complete outputs on a rank; what reads those is summed.
@@ -117,7 +123,7 @@ void load_linears(ops::Backend& backend, const checkpoint::TextConfig& c, const 
     modules.push_back({"linear_attn.in_proj_b", c.linear_num_value_heads, c.hidden_size});
     modules.push_back({"linear_attn.in_proj_a", c.linear_num_value_heads, c.hidden_size});
   }
-  auto packed = pack(backend, load, p, modules, split);
+  auto packed = pack(backend, load, p, modules, split, cache);
   switch (group) {
     case 0:
       (full ? w.self_attn->qkv : w.linear_attn->in_proj) = std::move(packed);
@@ -134,7 +140,7 @@ void load_linears(ops::Backend& backend, const checkpoint::TextConfig& c, const 
 }
 
 LayerWeights load_layer(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
-                        const ModuleLoader& load, std::int64_t layer) {
+                        const ModuleLoader& load, std::int64_t layer, WeightCache* cache) {
   const checkpoint::TextConfig& c = checkpoint.config().text;
   const std::string p = layer_prefix(layer);
   const auto norm = [&](const char* name, std::int64_t n) {
@@ -155,7 +161,8 @@ LayerWeights load_layer(ops::Backend& backend, const checkpoint::Checkpoint& che
     w.linear_attn->A_log = norm("linear_attn.A_log", c.linear_num_value_heads);
     w.linear_attn->norm = norm("linear_attn.norm.weight", c.linear_value_head_dim);
   }
-  for (std::size_t group = 0; group < 4; ++group) load_linears(backend, c, load, layer, group, w);
+  for (std::size_t group = 0; group < 4; ++group)
+    load_linears(backend, c, load, layer, group, w, cache);
   return w;
 }
 

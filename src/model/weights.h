@@ -5,6 +5,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "model/layer.h"
+#include "model/weight_cache.h"
 
 namespace octet::model {
 
@@ -39,14 +40,16 @@ std::vector<std::vector<LinearModule>> quantized_modules(const checkpoint::TextC
 /// "model.language_model.layers.N."
 std::string layer_prefix(std::int64_t layer);
 
-/// Loads and packs layer N. Errors: as the loader's; out_of_memory.
+/// Loads layer N; linears come from the cache, if there is one, or are packed.
+/// Errors: as the loader's; out_of_memory; WeightCache::Unusable.
 LayerWeights load_layer(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
-                        const ModuleLoader& modules, std::int64_t layer);
+                        const ModuleLoader& modules, std::int64_t layer,
+                        WeightCache* cache = nullptr);
 
-/// Loads and packs one group of quantized_modules (and what shares its input) into a layer.
+/// The same for one group of quantized_modules and what shares its input.
 void load_linears(ops::Backend& backend, const checkpoint::TextConfig& config,
                   const ModuleLoader& modules, std::int64_t layer, std::size_t group,
-                  LayerWeights& weights);
+                  LayerWeights& weights, WeightCache* cache = nullptr);
 
 /// A small tensor (norm, bias) as float32 on the backend. Errors: bad_data if its shape differs.
 Tensor load_f32(ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,

@@ -42,10 +42,25 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   struct stat info{};
   const Descriptor d = open_regular(path, info);
   size_ = static_cast<std::size_t>(info.st_size);
+  map(d.fd, 0);
+}
+
+MappedFile::MappedFile(const std::filesystem::path& path, std::size_t offset, std::size_t size)
+    : size_(size), path_(path) {
+  struct stat info{};
+  const Descriptor d = open_regular(path, info);
+  const auto end = static_cast<std::size_t>(info.st_size);
+  if (offset > end || size > end - offset)
+    fail(ErrorCode::bad_data, "{} ends at byte {}, expected {} bytes from {}", path.string(), end,
+         size, offset);
+  map(d.fd, offset);
+}
+
+void MappedFile::map(int fd, std::size_t offset) {
   if (size_ == 0) return;  // mmap refuses length 0; an empty span says it all
-  void* p = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, d.fd, 0);
+  void* p = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(offset));
   if (p == MAP_FAILED)
-    fail(ErrorCode::unavailable, "can't map {} ({} bytes): {}", path.string(), size_,
+    fail(ErrorCode::unavailable, "can't map {} ({} bytes): {}", path_.string(), size_,
          std::strerror(errno));
   data_ = static_cast<const std::byte*>(p);
 }
@@ -71,6 +86,19 @@ void MappedFile::release(std::span<const std::byte> range) const {
   const auto begin = (reinterpret_cast<std::uintptr_t>(range.data()) + page - 1) / page * page;
   const auto end = reinterpret_cast<std::uintptr_t>(range.data() + range.size()) / page * page;
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+bool MappedFile::populate(std::span<const std::byte> range) const {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(range.data()) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(range.data() + range.size());
+  if (begin >= end) return true;
+  auto* at = reinterpret_cast<void*>(begin);
+#ifdef MADV_POPULATE_READ
+  // EINVAL: a kernel before 5.14; pages come when they are touched.
+  if (::madvise(at, end - begin, MADV_POPULATE_READ) != 0 && errno == EFAULT) return false;
+#endif
+  return true;
 }
 
 std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) {

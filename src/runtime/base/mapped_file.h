@@ -13,6 +13,9 @@ class MappedFile {
   MappedFile() = default;
   /// Maps the whole file. Errors: not_found, or unavailable if it can't be mapped.
   explicit MappedFile(const std::filesystem::path& path);
+  /// Maps bytes [offset, offset + size) of a file that may still grow; offset a multiple of 4096.
+  /// Errors: as above; bad_data if the file ends before.
+  MappedFile(const std::filesystem::path& path, std::size_t offset, std::size_t size);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
@@ -22,8 +25,12 @@ class MappedFile {
 
   /// Tells the kernel that a range won't be needed soon, so that one resident layer stays one.
   void release(std::span<const std::byte> range) const;
+  /// Brings a range into memory and into this process's page tables now. False if the disk fails:
+  /// a later touch would end the process.
+  bool populate(std::span<const std::byte> range) const;
 
  private:
+  void map(int fd, std::size_t offset);
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
   std::filesystem::path path_;

@@ -29,4 +29,13 @@ void check_batch(const char* op, const RaggedBatch& batch, TensorView rows) {
   OCTET_CHECK(next == batch.num_rows, "{}: segments cover {} of {} rows", op, next, batch.num_rows);
 }
 
+StoredLinear Backend::store_linear(const PackedLinear&) const {
+  fail(ErrorCode::internal, "the backend {} stores no packed weights", name());
+}
+
+std::unique_ptr<PackedLinear> Backend::restore_linear(const StoredLinear&,
+                                                      std::shared_ptr<const void>) const {
+  fail(ErrorCode::internal, "the backend {} stores no packed weights", name());
+}
+
 }  // namespace octet::ops

@@ -39,6 +39,15 @@ class PackedLinear {
   std::size_t bytes_ = 0;
 };
 
+/// A packed weight as it can lie in a file: numbers that describe it, and blocks of bytes that the
+/// backend reads where they lie. Both are the backend's own business.
+struct StoredLinear {
+  std::vector<std::int64_t> description;
+  std::vector<std::span<const std::byte>> blocks;
+};
+/// What the blocks of a restored weight must be aligned to: a page, so that a file can be mapped.
+inline constexpr std::size_t kStoredAlignment = 4096;
+
 /// Sizes of a KV cache.
 struct KvCacheShape {
   std::int64_t num_layers = 0, num_pages = 0, num_kv_heads = 0, head_dim = 0;
@@ -143,6 +152,17 @@ class Backend {
   /// no reference to them. Errors: invalid_argument for shapes that don't fit together.
   virtual std::unique_ptr<PackedLinear> pack_linear(std::span<const LinearPart> parts,
                                                     const RankSlice& slice = {}) = 0;
+  /// Names the form in which this backend packs weights: what was stored under a name may be
+  /// restored by any later process whose backend says the same name. It changes with every change
+  /// of the packing. Empty: weights can't be stored.
+  virtual std::string weight_layout() const { return {}; }
+  /// A packed weight of this backend taken apart; the blocks are views that live as long as it.
+  virtual StoredLinear store_linear(const PackedLinear& weight) const;
+  /// A weight from its parts: the same results, bit by bit, as the one that was stored. The blocks
+  /// are used in place, aligned to kStoredAlignment, and `owner` keeps them alive.
+  /// Errors: bad_data if description and blocks don't fit together; their values are not looked at.
+  virtual std::unique_ptr<PackedLinear> restore_linear(const StoredLinear& stored,
+                                                       std::shared_ptr<const void> owner) const;
 
   // -- ops ---------------------------------------------------------------------------------
   /// y[r] = table[ids[r]]. table [vocab, hidden] bf16, f16 or f32, host memory that may be

@@ -41,6 +41,14 @@ class TimedBackend final : public Backend {
   std::unique_ptr<StateCache> make_state_cache(const StateCacheShape& shape) override;
   std::unique_ptr<PackedLinear> pack_linear(std::span<const LinearPart> parts,
                                             const RankSlice& slice) override;
+  std::string weight_layout() const override { return inner_->weight_layout(); }
+  StoredLinear store_linear(const PackedLinear& weight) const override {
+    return inner_->store_linear(weight);
+  }
+  std::unique_ptr<PackedLinear> restore_linear(const StoredLinear& stored,
+                                               std::shared_ptr<const void> owner) const override {
+    return inner_->restore_linear(stored, std::move(owner));
+  }
   void embed(TensorView table, TensorView ids, TensorView y) override;
   void linear(TensorView x, const PackedLinear& w, TensorView y) override;
   void add(TensorView x, TensorView delta) override;

@@ -123,6 +123,34 @@ TEST(Cli, LogitsEqualForAnyChunk) {
   EXPECT_EQ(run("a", "512"), run("b", "3"));
 }
 
+TEST(Cli, SecondStartTakesTheWeightsFromTheCache) {
+  const ScratchFolder folder;
+  const auto chat = [&](const std::string& where, std::size_t largest_file = 0) {
+    return run_octet({"chat", kTiny, "What is the capital of France?", "--no-think", "--json",
+                      "--temperature", "0", "--weight-cache", where},
+                     nullptr, largest_file);
+  };
+  const auto expect = [&](const Finished& run, const std::string& weights,
+                          const std::string& line) {
+    const auto answer = object_of(run);
+    EXPECT_EQ(answer.at("start").at("weights").as_string(), weights);
+    EXPECT_NE(answer.at("text").as_string().find("Paris"), std::string::npos);
+    const auto at = run.err.find("octet: ");
+    EXPECT_EQ(at != std::string::npos, !line.empty()) << run.err;
+    EXPECT_NE(run.err.find(line), std::string::npos) << run.err;
+  };
+  const fs::path cache = folder.path() / "cache";
+  // A file that can't grow: said, and answered nevertheless.
+  expect(chat(cache, 1 << 20), "packed", "goes on without");
+  EXPECT_TRUE(fs::is_empty(cache));
+  expect(chat(cache), "packed and cached", cache);
+  expect(chat(cache), "from the cache", "");
+  expect(chat("off"), "packed", "");
+  expect(chat("auto"), "packed", "");  // too small to be worth a file
+  expect_failure({"chat", kTiny, "hi", "--weight-cache", ""}, 2, {"--weight-cache"});
+  expect_failure({"chat", kTiny, "hi", "--weight-cache-limit", "much"}, 2, {"much"});
+}
+
 // A second or two of work.
 std::vector<std::string> quantize_to(const fs::path& out) {
   return {"quantize",

@@ -6,6 +6,8 @@
 #include <thread>
 
 #include "runtime/base/error.h"
+#include "runtime/base/file_lock.h"
+#include "runtime/base/hash.h"
 #include "runtime/base/json.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/numa.h"
@@ -73,6 +75,75 @@ TEST(Files, AFullDiskLeavesTheOldFile) {
   EXPECT_EQ(code, ErrorCode::unavailable);
   EXPECT_EQ(read_file(path), "old");
   EXPECT_FALSE(std::filesystem::exists(path.string() + ".partial"));
+}
+
+TEST(Files, MapsAPartThatMayGrow) {
+  const test::ScratchFolder folder;
+  const auto path = folder.path() / "f";
+  write_file(path, std::string(4096, 'a') + std::string(4096, 'b') + "c");
+  const MappedFile part(path, 4096, 4096);
+  EXPECT_EQ(part.bytes().size(), 4096u);
+  EXPECT_EQ(static_cast<char>(part.bytes()[0]), 'b');
+  EXPECT_TRUE(part.populate(part.bytes()));
+  EXPECT_EQ(code_of([&] { MappedFile(path, 4096, 4098); }), ErrorCode::bad_data);
+  EXPECT_EQ(code_of([&] { MappedFile(path, 1 << 20, 0); }), ErrorCode::bad_data);
+}
+
+TEST(Files, PagesThatAFileLostAreNoticed) {
+  const test::ScratchFolder folder;
+  const auto path = folder.path() / "f";
+  write_file(path, std::string(3 * 4096, 'a'));
+  const MappedFile file(path);
+  EXPECT_TRUE(file.populate(file.bytes()));
+  std::filesystem::resize_file(path, 4096);
+  EXPECT_TRUE(file.populate(file.bytes().first(4096)));
+  EXPECT_FALSE(file.populate(file.bytes()));
+}
+
+TEST(FileLock, SharersExcludeWhoWantsItAlone) {
+  const test::ScratchFolder folder;
+  const auto path = folder.path() / "f";
+  EXPECT_FALSE(FileLock::try_shared(path));
+  EXPECT_FALSE(FileLock::try_exclusive(path));
+  write_file(path, "x");
+  {
+    const auto one = FileLock::try_shared(path), two = FileLock::try_shared(path);
+    EXPECT_TRUE(one && two);
+    EXPECT_FALSE(FileLock::try_exclusive(path));
+  }
+  const auto alone = FileLock::try_exclusive(path);
+  EXPECT_TRUE(alone);
+  EXPECT_FALSE(FileLock::try_shared(path));
+}
+
+TEST(FileLock, AMadeLockLeavesNothing) {
+  const test::ScratchFolder folder;
+  const auto path = folder.path() / "lock";
+  {
+    const auto first = FileLock::try_create(path);
+    EXPECT_TRUE(first);
+    EXPECT_FALSE(FileLock::try_create(path));
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+  write_file(path, "left by a process that was killed");
+  EXPECT_TRUE(FileLock::try_create(path));
+  EXPECT_EQ(code_of([&] { (void)FileLock::try_create(folder.path() / "no" / "lock"); }),
+            ErrorCode::unavailable);
+}
+
+// The published values of XXH3-128 for no bytes, and pieces equal to the whole.
+TEST(Hash, KnownValuesAndPieces) {
+  EXPECT_EQ(to_hex(hash128({})), "99aa06d3014798d86001c324468d497f");
+  std::string text;
+  for (int i = 0; i < 5000; ++i) text += static_cast<char>(i * 7);
+  const auto bytes = std::as_bytes(std::span(text));
+  Hasher128 hasher;
+  hasher.update(std::string("something else"));
+  hasher.reset();
+  for (std::size_t i = 0; i < bytes.size(); i += 333)
+    hasher.update(bytes.subspan(i, std::min<std::size_t>(333, bytes.size() - i)));
+  EXPECT_EQ(hasher.digest(), hash128(bytes));
+  EXPECT_NE(hasher.digest(), hash128(bytes.first(bytes.size() - 1)));
 }
 
 TEST(Json, WritesAsPython) {

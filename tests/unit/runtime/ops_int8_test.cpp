@@ -112,33 +112,28 @@ TEST_P(Int8Test, TinyInputsCountAsZero) {
 }
 
 // Symmetric weights of fewer bits, one zero point everywhere, and the same values as 8-bit codes.
-std::pair<Weight, Weight> fewer_bits(std::int64_t n, std::int64_t k, const CodeForm& form,
-                                     int bits) {
-  Weight w = codes(n, k, form, 5);
-  const int zero = 1 << (bits - 1);
-  for (std::byte& b : w.data) b &= static_cast<std::byte>((1 << bits) - 1);
-  w.part.codes.zeros.assign(w.part.codes.scales.size(), static_cast<std::uint8_t>(zero));
-  Weight wide = w;
-  for (std::byte& b : wide.data) b = static_cast<std::byte>(static_cast<int>(b) + 128 - zero);
-  wide.part.codes.codes = wide.data.data() + 1;
+std::pair<Weight, Weight> fewer_bits(std::int64_t n, std::int64_t k, const CodeForm& form) {
+  std::pair<Weight, Weight> pair{codes(n, k, form, 5), codes(n, k, form, 5)};
+  auto& [w, wide] = pair;
+  for (std::byte& b : wide.data)
+    b = static_cast<std::byte>(static_cast<int>(b) + 128 - (1 << (form.bits - 1)));
   wide.part.codes.zeros.clear();
-  w.part.codes.codes = w.data.data() + 1;
-  return {std::move(w), std::move(wide)};
+  return pair;
 }
 
 // Up to four bits are kept in half bytes: bit for bit the result of 8-bit codes, rounded or not.
 TEST_P(Int8Test, FewerBitsGiveTheSame) {
   Bench exact(isa);
   for (const int bits : {2, 3, 4, 7})
-    for (const CodeForm& form : {CodeForm{},
-                                 {.group_size = 64},
-                                 {.group_size = -1},
-                                 {.f32_scales = true},
-                                 {.act_order = true},
-                                 {.group_size = 16}})
+    for (const CodeForm& form : {CodeForm{.bits = bits},
+                                 {.group_size = 64, .bits = bits},
+                                 {.group_size = -1, .bits = bits},
+                                 {.f32_scales = true, .bits = bits},
+                                 {.act_order = true, .bits = bits},
+                                 {.group_size = 16, .bits = bits}})
       for (const std::int64_t n : {7, 16, 40, 83})
         for (const std::int64_t rows : {1, 2, 3, 4, 5, 6, 8, 9, 13, 17}) {
-          const auto [w, wide] = fewer_bits(n, 384, form, bits);
+          const auto [w, wide] = fewer_bits(n, 384, form);
           const auto x = random_values(rows * 384, 6);
           ASSERT_EQ(run(bench, x, rows, w.part), run(bench, x, rows, wide.part))
               << bits << " " << n;
@@ -147,13 +142,13 @@ TEST_P(Int8Test, FewerBitsGiveTheSame) {
           ASSERT_EQ(run(exact, x, rows, w.part), run(exact, x, rows, wide.part))
               << bits << " " << n;
         }
-  const auto [w, wide] = fewer_bits(40, 256, {}, 4);
+  const auto [w, wide] = fewer_bits(40, 256, {.bits = 4});
   const auto x = random_values(7 * 256, 6);
   EXPECT_EQ(run(bench, x, 7, w.part), expected(x, 7, wide));
 }
 
 TEST_P(Int8Test, FourBitsTakeHalfTheBytes) {
-  const auto [w, wide] = fewer_bits(64, 256, {}, 4);
+  const auto [w, wide] = fewer_bits(64, 256, {.bits = 4});
   const auto half = bench.backend->pack_linear({&w.part, 1}),
              whole = bench.backend->pack_linear({&wide.part, 1});
   EXPECT_EQ(whole->bytes(), 64 * 256 + 64 * 8 * 2);

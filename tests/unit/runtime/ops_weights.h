@@ -33,6 +33,7 @@ inline Weight dense(std::int64_t n, std::int64_t k, DType type, unsigned seed) {
 struct CodeForm {
   std::int64_t group_size = 32;  // -1: the whole row
   bool zeros = false, f32_scales = false, act_order = false;
+  int bits = 8;  // fewer: smaller codes around one zero point
 };
 
 inline Weight codes(std::int64_t n, std::int64_t k, const CodeForm& form, unsigned seed) {
@@ -40,7 +41,7 @@ inline Weight codes(std::int64_t n, std::int64_t k, const CodeForm& form, unsign
   std::mt19937 rng(seed);
   const std::int64_t group = form.group_size < 0 ? k : form.group_size, groups = k / group;
   w.data.resize(static_cast<std::size_t>(n * k) + 1);
-  for (std::byte& b : w.data) b = static_cast<std::byte>(rng() & 255);
+  for (std::byte& b : w.data) b = static_cast<std::byte>(rng() & ((1u << form.bits) - 1));
   w.part = {.out_features = n, .in_features = k, .quantized = true};
   QuantizedWeight& q = w.part.codes;
   q.codes = w.data.data() + 1;
@@ -49,7 +50,10 @@ inline Weight codes(std::int64_t n, std::int64_t k, const CodeForm& form, unsign
   for (std::int64_t i = 0; i < groups * n; ++i) {
     const float s = scale(rng);
     q.scales.push_back(form.f32_scales ? s : f16_to_float(float_to_f16(s)));
-    if (form.zeros) q.zeros.push_back(static_cast<std::uint8_t>(rng() & 255));
+    if (form.zeros)
+      q.zeros.push_back(static_cast<std::uint8_t>(rng() & 255));
+    else if (form.bits < 8)
+      q.zeros.push_back(static_cast<std::uint8_t>(1 << (form.bits - 1)));
   }
   if (form.act_order) {
     for (std::int64_t i = 0; i < k; ++i)

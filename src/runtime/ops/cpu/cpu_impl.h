@@ -22,6 +22,8 @@ inline std::int64_t round_up(std::int64_t n, std::int64_t to) {
 
 struct CpuLinear final : PackedLinear {
   CpuLinear(std::span<const LinearPart> stacked, const RankSlice& slice, ThreadPool& pool);
+  /// linear_store.cpp. Errors: as Backend::restore_linear.
+  CpuLinear(const StoredLinear& stored, std::shared_ptr<const void> owner);
   struct Part {
     PanelWeight panels;
     Tensor memory;
@@ -33,6 +35,8 @@ struct CpuLinear final : PackedLinear {
     std::vector<std::int32_t> gather;
   };
   std::vector<Part> parts;
+  /// Keeps restored panels alive: their Part::memory is a view that frees nothing.
+  std::shared_ptr<const void> owner;
 };
 
 /// Recurrent states [slot][layer][value head][slices of 16][key_dim][16], convolution histories
@@ -81,6 +85,10 @@ class CpuBackend final : public Backend {
   std::unique_ptr<StateCache> make_state_cache(const StateCacheShape& shape) override;
   std::unique_ptr<PackedLinear> pack_linear(std::span<const LinearPart> parts,
                                             const RankSlice& slice) override;
+  std::string weight_layout() const override;
+  StoredLinear store_linear(const PackedLinear& weight) const override;
+  std::unique_ptr<PackedLinear> restore_linear(const StoredLinear& stored,
+                                               std::shared_ptr<const void> owner) const override;
   void embed(TensorView table, TensorView ids, TensorView y) override;
   void linear(TensorView x, const PackedLinear& w, TensorView y) override;
   void add(TensorView x, TensorView delta) override;

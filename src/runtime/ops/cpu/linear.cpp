@@ -265,6 +265,11 @@ void CpuBackend::linear(TensorView x, const PackedLinear& packed, TensorView y) 
   };
   std::vector<Task> tasks;
   const auto run = [&] {
+    // Each part from its first panel to its last, side by side, as they were packed: on a machine
+    // of several nodes a thread then finds the panels that its node put there.
+    std::ranges::stable_sort(tasks, {}, [](const Task& t) {
+      return static_cast<double>(t.begin) / static_cast<double>(t.part->num_panels);
+    });
     pool_.parallel_for(static_cast<std::int64_t>(tasks.size()), 1,
                        [&](std::int64_t begin, std::int64_t end, int worker) {
                          for (std::int64_t i = begin; i < end; ++i) {
