@@ -151,7 +151,8 @@ void run(const Options& o) {
   speed.read_bytes_per_second = std::max(speed.read_bytes_per_second, after.read_bytes_per_second);
   speed.f32_flops_per_second = std::max(speed.f32_flops_per_second, after.f32_flops_per_second);
   speed.int8_ops_per_second = std::max(speed.int8_ops_per_second, after.int8_ops_per_second);
-  const bool int8 = o.compute.activations != "float32" && o.compute.backend != "reference" &&
+  const bool int8 = o.compute.activations != "float32" && o.compute.activations != "bf16" &&
+                    o.compute.backend != "reference" &&
                     (!loaded || loaded->checkpoint.config().quantization);
   // Inputs of two int8 terms take two products each.
   const double codes_peak = !int8                             ? speed.f32_flops_per_second

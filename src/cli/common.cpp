@@ -30,7 +30,7 @@ void ComputeOptions::add_to(CLI::App& app, bool with_kv) {
       ->capture_default_str();
   app.add_option(
          "--activations", activations,
-         "what inputs of quantized linears are rounded to, in groups of 32: int8, int16, or "
+         "what inputs of quantized linears are rounded to: int8 or int16 in groups of 32, bf16, or "
          "float32 (not rounded); auto: int16 on a CPU")
       ->capture_default_str();
   if (with_kv)

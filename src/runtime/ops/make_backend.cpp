@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include <map>
+
 #include "runtime/ops/cpu/cpu_backend.h"
 #include "runtime/ops/reference/reference_backend.h"
 
@@ -9,19 +11,23 @@ namespace octet::ops {
 
 std::unique_ptr<Backend> make_backend(const BackendOptions& options, ThreadPool& pool) {
   const std::string& activations = options.activations;
-  if (activations != "auto" && activations != "int8" && activations != "int16" &&
-      activations != "float32")
-    fail(ErrorCode::invalid_argument, "activations `{}`: expected auto, int8, int16 or float32",
-         activations);
+  static const std::map<std::string, cpu::Rounding> kRoundings{{"auto", cpu::Rounding::int16},
+                                                               {"int8", cpu::Rounding::int8},
+                                                               {"int16", cpu::Rounding::int16},
+                                                               {"bf16", cpu::Rounding::bf16},
+                                                               {"float32", cpu::Rounding::none}};
+  const auto rounding = kRoundings.find(activations);
+  if (rounding == kRoundings.end())
+    fail(ErrorCode::invalid_argument,
+         "activations `{}`: expected auto, int8, int16, bf16 or float32", activations);
   if (options.backend == "reference") {
-    if (activations.starts_with("int"))
+    if (activations != "auto" && activations != "float32")
       fail(ErrorCode::invalid_argument,
            "the reference backend rounds no activations; use --activations float32");
     return reference::make_reference_backend(pool);
   }
   if (options.backend == "auto" || options.backend == "cpu") {
-    const int terms = activations == "float32" ? 0 : activations == "int8" ? 1 : 2;
-    return cpu::make_cpu_backend(options.isa, terms, pool);
+    return cpu::make_cpu_backend(options.isa, rounding->second, pool);
   }
   if (options.backend == "cuda")
     fail(ErrorCode::unavailable,

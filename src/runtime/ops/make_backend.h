@@ -11,7 +11,8 @@ struct BackendOptions {
   std::string backend = "auto";  ///< auto, reference, cpu
   std::string isa = "auto";      ///< cpu: auto, generic, avx2, avx_vnni, avx512, amx
   /// What the inputs of quantized linears are rounded to, in groups of 32: int8; int16, which are
-  /// two int8 (15 bits and their sign); float32: not rounded. auto: int16 on the cpu.
+  /// two int8 (15 bits and their sign). bf16: each for itself, then as float32; float32: not
+  /// rounded. auto: int16 on the cpu.
   std::string activations = "float32";
 };
 

@@ -211,6 +211,22 @@ TEST_P(Int8Test, OtherWeightsAreNotRounded) {
   }
 }
 
+// Each input of a quantized linear to the nearest bfloat16, and nothing else changes.
+TEST(Bf16Inputs, AreRoundedOneByOne) {
+  const std::int64_t rows = 3, k = 96;
+  const auto x = random_values(rows * k, 6);
+  auto rounded = x;
+  for (float& v : rounded) v = bf16_to_float(float_to_bf16(v));
+  for (const std::string& isa : isas()) {
+    Bench bench({.backend = "cpu", .isa = isa, .activations = "bf16"}, 2), exact(isa);
+    for (const Weight& w :
+         {codes(40, k, {}, 5), codes(40, k, {.act_order = true}, 5), codes(40, k, {.bits = 4}, 5)})
+      EXPECT_EQ(run(bench, x, rows, w.part), run(exact, rounded, rows, w.part)) << isa;
+    const Weight d = dense(40, k, DType::bf16, 5);
+    EXPECT_EQ(run(bench, x, rows, d.part), run(exact, x, rows, d.part)) << isa;
+  }
+}
+
 TEST(Int8Errors, TheReferenceRoundsNothing) {
   ThreadPool pool(1);
   EXPECT_THROW(make_backend({.backend = "reference", .activations = "int8"}, pool), Error);

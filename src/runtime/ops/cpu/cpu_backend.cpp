@@ -10,10 +10,10 @@
 
 namespace octet::ops::cpu {
 
-std::unique_ptr<Backend> make_cpu_backend(const std::string& isa, int int8_terms,
+std::unique_ptr<Backend> make_cpu_backend(const std::string& isa, Rounding rounding,
                                           ThreadPool& pool) {
   return std::make_unique<CpuBackend>(choose_isa(isa), choose_kernels(isa),
-                                      choose_int8_kernels(isa), int8_terms, pool);
+                                      choose_int8_kernels(isa), rounding, pool);
 }
 
 Tensor CpuBackend::allocate(DType type, Shape shape) {

@@ -9,10 +9,14 @@
 
 namespace octet::ops::cpu {
 
-/// int8_terms: inputs of quantized linears are rounded, in groups of 32, to one int8 or two
+/// What inputs of quantized linears are rounded to.
+enum class Rounding { none, bf16, int8, int16 };
+
+/// int8 and int16: inputs are rounded, in groups of 32, to one int8 or two
 /// (int8_linear.inl), where the weight has no zero points of its own and groups of whole 32s; 0:
 /// nothing is rounded. Errors: as choose_kernels in isa.h.
-std::unique_ptr<Backend> make_cpu_backend(const std::string& isa, int int8_terms, ThreadPool& pool);
+std::unique_ptr<Backend> make_cpu_backend(const std::string& isa, Rounding rounding,
+                                          ThreadPool& pool);
 
 /// What `octet bench` and `octet doctor` measure with all threads of the pool and the machine's
 /// best kernels; about 0.3 s each.

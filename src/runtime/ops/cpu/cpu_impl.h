@@ -8,6 +8,7 @@
 
 #include "runtime/base/thread_pool.h"
 #include "runtime/ops/backend.h"
+#include "runtime/ops/cpu/cpu_backend.h"
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/kv_cache.h"
 
@@ -68,13 +69,15 @@ class CpuStateCache final : public StateCache {
 
 class CpuBackend final : public Backend {
  public:
-  /// int8_terms: of rounded inputs, 0: they are not rounded.
-  CpuBackend(std::string isa, const CpuKernels& kernels, const Int8Kernels& int8, int int8_terms,
+  CpuBackend(std::string isa, const CpuKernels& kernels, const Int8Kernels& int8, Rounding rounding,
              ThreadPool& pool)
       : isa_(std::move(isa)),
         kernels_(kernels),
         int8_(&int8),
-        int8_terms_(int8_terms),
+        int8_terms_(rounding == Rounding::int8    ? 1
+                    : rounding == Rounding::int16 ? 2
+                                                  : 0),
+        rounds_to_bf16_(rounding == Rounding::bf16),
         pool_(pool) {}
   std::string name() const override { return "cpu/" + isa_; }
   Device device() const override { return {}; }
@@ -117,9 +120,11 @@ class CpuBackend final : public Backend {
   std::string isa_;  ///< as choose_isa names it
   const CpuKernels& kernels_;
   const Int8Kernels* int8_;
-  int int8_terms_;
+  int int8_terms_;  ///< of rounded inputs; 0: they are not rounded to integers
+  bool rounds_to_bf16_;
   ThreadPool& pool_;
-  std::vector<float> worker_scratch_, attention_sums_, gathered_, keys_, gates_, input_scales_;
+  std::vector<float> worker_scratch_, attention_sums_, gathered_, rounded_, keys_, gates_,
+      input_scales_;
   std::vector<std::int8_t> input_codes_;
   std::vector<std::int32_t> input_corrections_;
 };

@@ -284,10 +284,19 @@ void CpuBackend::linear(TensorView x, const PackedLinear& packed, TensorView y) 
                        });
     tasks.clear();
   };
+  const float* rounded = nullptr;
+  if (rounds_to_bf16_) {
+    float* to = scratch(rounded_, rows * k);
+    const float* from = x.as<float>();
+    pool_.parallel_for(rows * k, 1 << 14, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t i = begin; i < end; ++i) to[i] = bf16_to_float(float_to_bf16(from[i]));
+    });
+    rounded = to;
+  }
   std::int64_t column = 0;
   std::optional<Int8Rows> shared;  // x rounded, for all parts that take it in its own order
   for (const CpuLinear::Part& part : w.parts) {
-    const float* in = x.as<float>();
+    const float* in = rounds_to_bf16_ && part.panels.holds_codes() ? rounded : x.as<float>();
     const bool rounds = int8_terms_ > 0 && part.takes_int8();
     Int8Rows own;
     if (!part.gather.empty()) {
