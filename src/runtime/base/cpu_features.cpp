@@ -46,7 +46,7 @@ std::vector<std::string> available_isas() {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     isas.emplace_back("avx512");
-  if (has_avx512_vnni() && has_amx_int8()) isas.emplace_back("amx");
+  if (isas.back() == "avx512" && has_avx512_vnni() && has_amx_int8()) isas.emplace_back("amx");
 #endif
   return isas;
 }

@@ -25,7 +25,8 @@ bool lock(int fd, int how) {
 
 // True if the path still leads to the open file.
 bool is_at(int fd, const std::filesystem::path& path) {
-  struct stat open_file{}, named{};
+  struct stat open_file {
+  }, named{};
   return ::fstat(fd, &open_file) == 0 && ::stat(path.c_str(), &named) == 0 &&
          open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino;
 }

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -147,7 +148,8 @@ struct ThreadPool::State {
       if (stop.load(std::memory_order_relaxed)) return;
       inside.fetch_add(1, std::memory_order_seq_cst);
       const std::uint32_t now = epoch.load(std::memory_order_seq_cst);
-      if (is_open(now)) {
+      // The destructor's epoch looks like a job. Once it is seen, so is the stop before it.
+      if (is_open(now) && !stop.load(std::memory_order_seq_cst)) {
         seen = now;
         work(worker, node);
       }
@@ -155,6 +157,13 @@ struct ThreadPool::State {
           caller_sleeps.load(std::memory_order_seq_cst))
         inside.notify_one();
     }
+  }
+
+  void join_workers() {
+    stop.store(true, std::memory_order_seq_cst);
+    epoch.fetch_add(1, std::memory_order_seq_cst);
+    epoch.notify_all();
+    for (auto& t : workers) t.join();
   }
 
   // Wakes as many sleepers as the ranges want beside the workers that are awake. A system call only
@@ -211,14 +220,19 @@ ThreadPool::ThreadPool(const ThreadPoolOptions& options)
       }
   const auto spin = num_threads_ > num_usable_cpus() ? std::chrono::nanoseconds(0) : options.spin;
   s.caller_patience = Patience(spin);
-  for (int i = 1; i < num_threads_; ++i) s.workers.emplace_back([&s, i, spin] { s.run(i, spin); });
+  try {
+    for (int i = 1; i < num_threads_; ++i)
+      s.workers.emplace_back([&s, i, spin] { s.run(i, spin); });
+  } catch (const std::system_error& e) {
+    s.join_workers();
+    fail(ErrorCode::unavailable,
+         "can't start thread {} of {}: {}; ask for fewer (--threads), or allow more processes",
+         s.workers.size() + 2, num_threads_, e.what());
+  }
 }
 
 ThreadPool::~ThreadPool() {
-  state_->stop.store(true);
-  state_->epoch.fetch_add(1, std::memory_order_seq_cst);
-  state_->epoch.notify_all();
-  for (auto& t : state_->workers) t.join();
+  state_->join_workers();
 }
 
 int ThreadPool::num_nodes() const {
@@ -265,7 +279,7 @@ int num_usable_cpus() {
   double period = 0;
   if (file >> quota >> period && quota != "max" && period > 0) {
     const double share = std::atof(quota.c_str()) / period;
-    if (share >= 1) cpus = std::min(cpus, static_cast<int>(share));
+    cpus = std::min(cpus, std::max(1, static_cast<int>(share)));
   }
   return cpus;
 }

@@ -26,7 +26,9 @@ inline bool is_kv_rounded(DType type) {
 /// magnitude (i8). A size below 1e-30 gives zeros and scale 0, an element that is not finite zeros
 /// and scale NaN. codes: as many as x, at most 4096.
 float round_key(DType type, std::span<const float> x, std::int16_t* codes);
-/// The same for a value; size is the largest magnitude.
+/// The same for a value; size is the largest magnitude. Attention rounds a page's weights times its
+/// values' scales once more, with a step of the largest over 32,751: a value below about 1e-26, or
+/// with a weight that is zero in float32, then counts as zero, whatever it is.
 float round_value(DType type, std::span<const float> x, std::int16_t* codes);
 
 }  // namespace octet::ops

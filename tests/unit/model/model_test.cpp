@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "model/synthetic.h"
 #include "model/text_model.h"
@@ -26,13 +27,20 @@ struct Loaded {
                                       : ops::BackendOptions{.backend = "cpu", .isa = backend_name},
                                   pool)),
         checkpoint(checkpoint::Checkpoint::open(folder)),
-        model(*backend, checkpoint) {}
+        model(*backend, *checkpoint) {}
+  /// Random 8-bit weights, inputs rounded.
+  Loaded(const ops::BackendOptions& options, const checkpoint::TextConfig& shape, int threads)
+      : pool(threads),
+        backend(ops::make_backend(options, pool)),
+        model(*backend, synthetic_parts(*backend, shape)) {}
 
   SequencePool make_pool(std::int64_t sequences = 1, std::int64_t tokens = 1024,
-                         std::int64_t drafts = 0) {
-    return SequencePool(
-        *backend, model.config(),
-        {.num_sequences = sequences, .num_tokens = tokens, .max_draft_rows = drafts});
+                         std::int64_t drafts = 0, DType kv = DType::f32) {
+    return SequencePool(*backend, model.config(),
+                        {.num_sequences = sequences,
+                         .num_tokens = tokens,
+                         .kv_dtype = kv,
+                         .max_draft_rows = drafts});
   }
   std::vector<float> logits(TensorView hidden, std::vector<std::int32_t> rows) {
     std::vector<float> out;
@@ -59,7 +67,7 @@ struct Loaded {
 
   ThreadPool pool;
   std::unique_ptr<ops::Backend> backend;
-  checkpoint::Checkpoint checkpoint;
+  std::optional<checkpoint::Checkpoint> checkpoint;
   TextModel model;
 };
 
@@ -203,11 +211,10 @@ TEST_P(ModelTest, PositionsOfPictures) {
 
 // Eight sequences in one batch, at different stages, some as drafts: every row's bits are those of
 // the sequence alone.
-TEST_P(ModelTest, CompanyChangesNothing) {
-  Loaded tiny(GetParam(), test::tiny_model(), 3);
+void expect_company_changes_nothing(Loaded& tiny, DType kv) {
   const GoldenTensors golden(test::golden("text.safetensors"));
   const auto text = golden.ints("len130.ids");
-  auto sequences = tiny.make_pool(8, 8 * 192, 4);
+  auto sequences = tiny.make_pool(8, 8 * 192, 4, kv);
   std::vector<std::vector<float>> alone(8), together(8);
   std::vector<std::vector<std::int32_t>> ids(8);
   for (std::size_t i = 0; i < 8; ++i) {
@@ -245,7 +252,22 @@ TEST_P(ModelTest, CompanyChangesNothing) {
       row += count;
     }
   }
-  for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(together[i], alone[i]) << "sequence " << i;
+  for (std::size_t i = 0; i < 8; ++i)
+    EXPECT_EQ(together[i], alone[i]) << "sequence " << i << ", cache " << to_string(kv);
+}
+
+TEST_P(ModelTest, CompanyChangesNothing) {
+  Loaded tiny(GetParam(), test::tiny_model(), 3);
+  for (const DType kv : {DType::f32, DType::i16, DType::i8})
+    expect_company_changes_nothing(tiny, kv);
+}
+
+// The same with rounded inputs of quantized linears, which is what chat and bench do.
+TEST_P(ModelTest, CompanyChangesNothingRounded) {
+  if (GetParam() == "reference") GTEST_SKIP() << "the reference backend rounds no inputs";
+  Loaded random({.backend = "cpu", .isa = GetParam(), .activations = "int16"},
+                published_shape("0.8b:layers=4:vocab=4096"), 3);
+  expect_company_changes_nothing(random, DType::i16);
 }
 
 TEST(SequencePoolTest, GivesBackWhatItTook) {

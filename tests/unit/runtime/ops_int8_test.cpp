@@ -45,6 +45,16 @@ std::vector<float> defined(const std::vector<float>& x, std::int64_t rows, const
   return y;
 }
 
+// Symmetric weights of fewer bits, one zero point everywhere, and the same values as 8-bit codes.
+std::pair<Weight, Weight> fewer_bits(std::int64_t n, std::int64_t k, const CodeForm& form) {
+  std::pair<Weight, Weight> pair{codes(n, k, form, 5), codes(n, k, form, 5)};
+  auto& [w, wide] = pair;
+  for (std::byte& b : wide.data)
+    b = static_cast<std::byte>(static_cast<int>(b) + 128 - (1 << (form.bits - 1)));
+  wide.part.codes.zeros.clear();
+  return pair;
+}
+
 // Instruction set and what inputs are rounded to.
 class Int8Test : public testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
@@ -76,16 +86,33 @@ TEST_P(Int8Test, EqualsItsDefinition) {
       }
 }
 
-// Largest codes on both sides: where a 16-bit step would overflow.
+// Largest codes on both sides: where a 16-bit step would overflow, for every kind of tile. The
+// second pattern has high terms of 127 beside low terms of both signs.
 TEST_P(Int8Test, ExtremesDoNotSaturate) {
-  for (const std::uint8_t code : {0, 1, 127, 128, 255}) {
-    Weight w = codes(16, 64, {}, 2);
-    std::ranges::fill(w.data, static_cast<std::byte>(code));
-    for (const float sign : {1.0f, -1.0f}) {
-      const std::vector<float> x(64, sign);
-      EXPECT_EQ(run(bench, x, 1, w.part), expected(x, 1, w));
+  for (const int bits : {4, 8})
+    for (const std::uint8_t code : {0, 1, 8, 15, 127, 128, 255}) {
+      if (bits == 4 && code > 15) continue;
+      auto [w, wide] = fewer_bits(16, 64, {.bits = bits});
+      std::ranges::fill(w.data, static_cast<std::byte>(code));
+      std::ranges::fill(wide.data, static_cast<std::byte>(code + 128 - (1 << (bits - 1))));
+      for (const std::int64_t rows : {1, 3, 6, 8, 9, 17})
+        for (const float sign : {1.0f, -1.0f})
+          for (const float step : {0.0f, 0.0037f}) {
+            std::vector<float> x(static_cast<std::size_t>(64 * rows), sign);
+            for (std::size_t i = 0; i < x.size(); ++i)
+              x[i] -= sign * step * static_cast<float>(i % 5);
+            ASSERT_EQ(run(bench, x, rows, w.part), expected(x, rows, wide))
+                << bits << " bits, code " << int{code} << ", rows " << rows;
+          }
     }
-  }
+}
+
+// More rows than stay in the cache of a core with inputs this wide.
+TEST_P(Int8Test, ManyWideRows) {
+  constexpr std::int64_t kRows = 70, kIn = 16384;
+  const Weight w = codes(16, kIn, {}, 3);
+  const auto x = random_values(kRows * kIn, 4);
+  EXPECT_EQ(run(bench, x, kRows, w.part), expected(x, kRows, w));
 }
 
 // A sampler must see that something went wrong, wherever it did.
@@ -109,16 +136,6 @@ TEST_P(Int8Test, TinyInputsCountAsZero) {
     const auto x = random_values(64, 3, size);
     EXPECT_EQ(run(bench, x, 1, w.part), expected(x, 1, w)) << size;
   }
-}
-
-// Symmetric weights of fewer bits, one zero point everywhere, and the same values as 8-bit codes.
-std::pair<Weight, Weight> fewer_bits(std::int64_t n, std::int64_t k, const CodeForm& form) {
-  std::pair<Weight, Weight> pair{codes(n, k, form, 5), codes(n, k, form, 5)};
-  auto& [w, wide] = pair;
-  for (std::byte& b : wide.data)
-    b = static_cast<std::byte>(static_cast<int>(b) + 128 - (1 << (form.bits - 1)));
-  wide.part.codes.zeros.clear();
-  return pair;
 }
 
 // Up to four bits are kept in half bytes: bit for bit the result of 8-bit codes, rounded or not.

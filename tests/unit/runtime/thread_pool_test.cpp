@@ -107,6 +107,14 @@ TEST(ThreadPool, EveryThreadComesAwakeOrAsleep) {
     }
 }
 
+// The end of a pool that follows a loop at once meets workers that are about to enter it.
+TEST(ThreadPool, EndsRightAfterALoop) {
+  for (int round = 0; round < 3000; ++round) {
+    ThreadPool pool(2 + round % 2);
+    pool.parallel_for(2, 1, [](std::int64_t, std::int64_t, int) {});
+  }
+}
+
 TEST(ThreadPool, ANodeBeginsWithItsOwnStretch) {
   const auto nodes = two_nodes();
   // In a thread of its own, as the caller is pinned here to know its node.

@@ -92,19 +92,27 @@ void CpuBackend::attention(const AttentionShape& shape, TensorView query, Tensor
                            TensorView out) {
   const auto& kv = static_cast<const CpuKvCache&>(cache);
   const std::int64_t d = shape.head_dim, group = shape.num_heads / shape.num_kv_heads;
+  check_batch("attention", batch, projected);
   check_rows("attention", out, batch.num_rows, shape.num_heads * d);
+  check_rows("attention query", query, batch.num_rows, shape.num_heads * d);
+  OCTET_CHECK(kv.shape().head_dim == d && kv.shape().num_kv_heads == shape.num_kv_heads,
+              "attention: {} KV heads of {} in a cache of {} of {}", shape.num_kv_heads, d,
+              kv.shape().num_kv_heads, kv.shape().head_dim);
   const AttentionSpan span_kernel =
       is_kv_rounded(kv.shape().dtype) ? int8_->attention_span : kernels_.attention_span;
   const std::int64_t row_sums = attention_sums(d);
 
   std::vector<Block> blocks;
-  for (const Segment& s : batch.segments)
+  for (const Segment& s : batch.segments) {
+    OCTET_CHECK(static_cast<std::int64_t>(s.pages.size()) * kPageTokens >= s.past + s.num_rows,
+                "attention: {} pages for {} tokens", s.pages.size(), s.past + s.num_rows);
     for (std::int64_t q = 0; q < s.num_rows * group; q += kQueryBlock) {
       const std::int64_t count = std::min<std::int64_t>(kQueryBlock, s.num_rows * group - q);
       const std::int64_t keys = s.past + (q + count - 1) / group + 1;
       for (std::int64_t h = 0; h < shape.num_kv_heads; ++h)
         blocks.push_back({&s, h, q, count, (keys - 1) / (kSpanPages * kPageTokens) + 1});
     }
+  }
   float* apart = scratch(attention_sums_, take_apart(blocks, row_sums, pool_.num_threads()));
   struct Task {
     const Block* block;

@@ -13,8 +13,8 @@ namespace octet::ops::cpu {
 enum class Rounding { none, bf16, int8, int16 };
 
 /// int8 and int16: inputs are rounded, in groups of 32, to one int8 or two
-/// (int8_linear.inl), where the weight has no zero points of its own and groups of whole 32s; 0:
-/// nothing is rounded. Errors: as choose_kernels in isa.h.
+/// (int8_linear.inl), where the weight has no zero points of its own and groups of whole 32s.
+/// Errors: as choose_kernels in isa.h.
 std::unique_ptr<Backend> make_cpu_backend(const std::string& isa, Rounding rounding,
                                           ThreadPool& pool);
 

@@ -29,6 +29,7 @@ struct CpuLinear final : PackedLinear {
     PanelWeight panels;
     Tensor memory;
     std::int64_t num_panels = 0;
+    bool quantized = false;  ///< in the checkpoint, however it lies here
     bool takes_int8() const {
       return panels.holds_codes() && !panels.has_zeros && panels.group_size % kInt8Group == 0;
     }

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <utility>
 
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/vec_avx512.inl"
@@ -27,6 +28,12 @@ constexpr std::int64_t kTileRows = 16;
 // Rounded inputs that stay in the second-level cache (2 MiB on the first CPUs with AMX) while the
 // panels of a task pass over them.
 constexpr std::int64_t kRowBlockBytes = std::int64_t{1} << 20;
+
+// The intrinsics of some compilers don't say which memory they read: what was written before must
+// be there.
+OCTET_INLINE void settle_memory() {
+  asm volatile("" ::: "memory");
+}
 
 struct TileShapes {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -65,6 +72,7 @@ void amx_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, co
           const VecI words = code_words<true>(at, i);
           std::memcpy(unpacked + i * 64, &words, 64);
         }
+        settle_memory();
         _tile_loadd(4, unpacked, 64);
       } else {
         _tile_loadd(4, at, 64);
@@ -108,6 +116,7 @@ void amx_panels(const PanelWeight& w, std::int64_t begin, std::int64_t end, cons
   const std::int64_t fit = kRowBlockBytes / (w.in_features * kTerms) / kTileRows * kTileRows;
   const std::int64_t block = fit > kTileRows ? fit : kTileRows;
   const TileShapes shapes = group_shapes();
+  settle_memory();
   _tile_loadconfig(&shapes);
   for (std::int64_t first = 0; first < x.rows; first += block) {
     const std::int64_t last = first + block < x.rows ? first + block : x.rows;
@@ -165,7 +174,9 @@ double amx_peak_loop(std::int64_t iterations, std::int32_t* sink) {
   }
   alignas(64) std::int8_t ones[kTileRows][64];
   std::memset(ones, 1, sizeof ones);
+  settle_memory();
   _tile_loadconfig(&shapes);
+  settle_memory();
   _tile_loadd(4, ones, 64);
   _tile_loadd(5, ones, 64);
   _tile_zero(0);

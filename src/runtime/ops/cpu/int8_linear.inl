@@ -88,7 +88,8 @@ OCTET_INLINE VecI code_words(const std::byte* at, int i) {
   if constexpr (kHalves) {
     const VecI words = load_words(at + i / 2 * 4 * kPanel);
     const VecI codes = (i % 2 ? words >> 4 : words) & 0x0f0f0f0f;
-    return kInt8Corrects ? codes : codes + 0x78787878;
+    typedef std::uint32_t VecBits __attribute__((vector_size(kWidth * 4)));
+    return kInt8Corrects ? codes : (VecI)((VecBits)codes + 0x78787878u);  // 120 to each byte
   } else {
     return load_words(at + i * 4 * kPanel);
   }

@@ -10,9 +10,10 @@ namespace octet::ops::cpu {
 
 namespace {
 
-// Groups that the panels can hold as they are; others become float32 panels.
-bool packs_as_codes(const LinearPart& part) {
-  return part.quantized && part.codes.group_size % 4 == 0;
+// Groups that the panels can hold as they are; others become float32 panels. Four codes of a column
+// are a word, of the checkpoint as of a panel, which a slice must not cut.
+bool packs_as_codes(const LinearPart& part, Range in) {
+  return part.quantized && part.codes.group_size % 4 == 0 && in.begin % 4 == 0 && in.count % 4 == 0;
 }
 
 // Writes one panel of codes with their scales and zeros.
@@ -108,7 +109,7 @@ struct CodeForm {
 
 // One zero point for all is moved to where the kind has it, so that it need not be stored; the
 // values stay. Codes that fit four bits around 8 take half the bytes.
-CodeForm code_form(const LinearPart& part) {
+CodeForm code_form(const LinearPart& part, std::int64_t group_size) {
   const QuantizedWeight& q = part.codes;
   if (q.zeros.empty() || std::ranges::all_of(q.zeros, [](auto z) { return z == 128; })) return {};
   if (std::ranges::any_of(q.zeros, [&](auto z) { return z != q.zeros[0]; }) || q.zeros[0] > 128)
@@ -116,7 +117,7 @@ CodeForm code_form(const LinearPart& part) {
   const auto* codes = reinterpret_cast<const std::uint8_t*>(q.codes);
   const int largest = *std::max_element(codes, codes + part.out_features * part.in_features);
   const int zero = q.zeros[0];
-  if (zero <= 8 && largest + 8 - zero <= 15 && q.group_size % 32 == 0)
+  if (zero <= 8 && largest + 8 - zero <= 15 && group_size % 32 == 0)
     return {.kind = PanelKind::u4, .lift = 8 - zero};
   if (largest + 128 - zero <= 255) return {.lift = 128 - zero};
   return {.has_zeros = true};
@@ -127,12 +128,12 @@ CpuLinear::Part pack_codes(const LinearPart& part, Range out, Range in,
   const QuantizedWeight& q = part.codes;
   CpuLinear::Part packed;
   PanelWeight& w = packed.panels;
-  const CodeForm form = code_form(part);
-  w.kind = form.kind;
-  w.has_zeros = form.has_zeros;
   w.out_features = out.count;
   w.in_features = in.count;
   w.group_size = std::min(q.group_size, in.count);
+  const CodeForm form = code_form(part, w.group_size);
+  w.kind = form.kind;
+  w.has_zeros = form.has_zeros;
   w.f32_scales =
       std::ranges::any_of(q.scales, [](float s) { return f16_to_float(float_to_f16(s)) != s; });
   w.group_bytes = w.code_bytes() + size(kPanel * ((w.f32_scales ? 4 : 2) + (w.has_zeros ? 1 : 0)));
@@ -192,15 +193,21 @@ CpuLinear::Part pack_dense(const LinearPart& part, Range out, Range in, ThreadPo
   return packed;
 }
 
-CpuLinear::Part pack_part(const LinearPart& part, const RankSlice& slice, ThreadPool& pool) {
-  const Range out = output_range(part, slice), in = input_range(part, slice);
-  if (packs_as_codes(part)) {
+CpuLinear::Part pack_form(const LinearPart& part, Range out, Range in, ThreadPool& pool) {
+  if (packs_as_codes(part, in)) {
     if (part.codes.group_index.empty()) return pack_codes(part, out, in, {}, pool);
     auto order = group_order(part.codes, in);
     if (groups_are_whole(part.codes, order))
       return pack_codes(part, out, in, std::move(order), pool);
   }
   return pack_dense(part, out, in, pool);
+}
+
+CpuLinear::Part pack_part(const LinearPart& part, const RankSlice& slice, ThreadPool& pool) {
+  CpuLinear::Part packed =
+      pack_form(part, output_range(part, slice), input_range(part, slice), pool);
+  packed.quantized = part.quantized;
+  return packed;
 }
 
 }  // namespace
@@ -296,7 +303,7 @@ void CpuBackend::linear(TensorView x, const PackedLinear& packed, TensorView y) 
   std::int64_t column = 0;
   std::optional<Int8Rows> shared;  // x rounded, for all parts that take it in its own order
   for (const CpuLinear::Part& part : w.parts) {
-    const float* in = rounds_to_bf16_ && part.panels.holds_codes() ? rounded : x.as<float>();
+    const float* in = rounds_to_bf16_ && part.quantized ? rounded : x.as<float>();
     const bool rounds = int8_terms_ > 0 && part.takes_int8();
     Int8Rows own;
     if (!part.gather.empty()) {

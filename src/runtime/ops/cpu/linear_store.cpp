@@ -16,7 +16,7 @@ constexpr int kLayoutVersion = 1;
 
 // description: split, then for each part kPartWords numbers in the order of describe().
 // blocks: for each part its panels and, if it gathers, the order as int32.
-constexpr std::size_t kPartWords = 9;
+constexpr std::size_t kPartWords = 10;
 constexpr std::int64_t kMaxFeatures = std::int64_t{1} << 31;
 
 void describe(const CpuLinear::Part& part, std::vector<std::int64_t>& words) {
@@ -24,7 +24,8 @@ void describe(const CpuLinear::Part& part, std::vector<std::int64_t>& words) {
   words.insert(words.end(),
                {static_cast<std::int64_t>(w.kind), w.out_features, w.in_features, w.group_size,
                 static_cast<std::int64_t>(w.group_bytes), static_cast<std::int64_t>(w.panel_bytes),
-                w.f32_scales ? 1 : 0, w.has_zeros ? 1 : 0, part.gather.empty() ? 0 : 1});
+                w.f32_scales ? 1 : 0, w.has_zeros ? 1 : 0, part.gather.empty() ? 0 : 1,
+                part.quantized ? 1 : 0});
 }
 
 [[noreturn]] void bad(const char* what, std::int64_t expected, std::int64_t found) {
@@ -75,7 +76,7 @@ PanelWeight read_panels(std::span<const std::int64_t> words) {
   require_range("kind of panel", words[0], 0, static_cast<std::int64_t>(PanelKind::u4));
   require_range("output features", words[1], 1, kMaxFeatures);
   require_range("input features", words[2], 1, kMaxFeatures);
-  for (const std::size_t flag : {6u, 7u, 8u}) require_range("flag", words[flag], 0, 1);
+  for (const std::size_t flag : {6u, 7u, 8u, 9u}) require_range("flag", words[flag], 0, 1);
   PanelWeight w;
   w.kind = static_cast<PanelKind>(words[0]);
   w.out_features = words[1];
@@ -119,6 +120,7 @@ CpuLinear::CpuLinear(const StoredLinear& stored, std::shared_ptr<const void> kee
     Part part;
     part.panels = read_panels(described);
     part.num_panels = (part.panels.out_features + kPanel - 1) / kPanel;
+    part.quantized = described[9] == 1;
     const auto panels = block();
     // Divided, so that no product overflows.
     const auto panel_bytes = static_cast<std::int64_t>(part.panels.panel_bytes);
