@@ -140,11 +140,13 @@ void CpuStateCache::read(std::int64_t layer, std::int32_t slot, std::vector<floa
                          std::vector<float>& conv_out) const {
   const std::int64_t dk = shape_.key_head_dim, dv = shape_.value_head_dim;
   recurrent.clear();
-  for (std::int64_t h = 0; h < shape_.num_value_heads; ++h)
+  for (std::int64_t h = 0; h < shape_.num_value_heads; ++h) {
+    const float* kept = state(slot, layer, h);
+    const float stored = kept[round_to_panel(dv) * dk], scale = stored == 0.0f ? 1.0f : stored;
     for (std::int64_t i = 0; i < dk; ++i)
       for (std::int64_t j = 0; j < dv; ++j)
-        recurrent.push_back(
-            state(slot, layer, h)[j / kPanel * dk * kPanel + i * kPanel + j % kPanel]);
+        recurrent.push_back(scale * kept[j / kPanel * dk * kPanel + i * kPanel + j % kPanel]);
+  }
   const std::int64_t taps = shape_.conv_kernel - 1, channels = shape_.conv_dim();
   conv_out.resize(size(channels * taps));
   for (std::int64_t t = 0; t < taps; ++t)

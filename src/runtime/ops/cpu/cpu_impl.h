@@ -58,8 +58,9 @@ class CpuKvCache final : public KvCache {
   Tensor keys_, values_;
 };
 
-/// Recurrent states [slot][layer][value head][slices of 16][key_dim][16], convolution histories
-/// [slot][layer][kernel - 1][conv_dim], and for each slot and layer the records of a draft.
+/// Recurrent states [slot][layer][value head][slices of 16][key_dim][16] with a scale after each
+/// head's (DeltaRuleHead), convolution histories [slot][layer][kernel - 1][conv_dim], and for each
+/// slot and layer the records of a draft.
 class CpuStateCache final : public StateCache {
  public:
   explicit CpuStateCache(const StateCacheShape& shape);
@@ -69,8 +70,9 @@ class CpuStateCache final : public StateCache {
   void read(std::int64_t layer, std::int32_t slot, std::vector<float>& recurrent,
             std::vector<float>& conv) const override;
 
+  /// Floats of a head: its state, and a cache line that begins with the scale.
   std::int64_t head_state_size() const {
-    return round_up(shape_.value_head_dim, kPanel) * shape_.key_head_dim;
+    return round_to_panel(shape_.value_head_dim) * shape_.key_head_dim + kPanel;
   }
   float* state(std::int32_t slot, std::int64_t layer, std::int64_t head) const;
   float* conv(std::int32_t slot, std::int64_t layer) const;  ///< [kernel - 1][conv_dim]

@@ -6,11 +6,7 @@
 
 namespace octet::ops::cpu {
 
-namespace {
-float softplus(float x) {
-  return x > 20.0f ? x : std::log1p(std::exp(x));
-}
-}  // namespace
+static_assert(kMaxAcceptedRows == kMaxDraftRows);
 
 void CpuBackend::gated_delta_rule(const DeltaRuleInputs& in, const RaggedBatch& batch,
                                   StateCache& states, std::int64_t layer, TensorView out) {
@@ -18,58 +14,44 @@ void CpuBackend::gated_delta_rule(const DeltaRuleInputs& in, const RaggedBatch& 
   const StateCacheShape& shape = cache.shape();
   const std::int64_t nk = shape.num_key_heads, nv = shape.num_value_heads;
   const std::int64_t dk = shape.key_head_dim, dv = shape.value_head_dim, ratio = nv / nk;
+  const std::int64_t rows = batch.num_rows;
   check_batch("gated_delta_rule", batch, in.mixed);
-  check_rows("gated_delta_rule", out, batch.num_rows, nv * dv);
+  check_rows("gated_delta_rule", out, rows, nv * dv);
 
-  // Unit keys and scaled unit queries [row][query | key][key head][dk]; gates [row][decay | beta].
-  float* unit = scratch(keys_, batch.num_rows * 2 * nk * dk);
-  float* gates = scratch(gates_, batch.num_rows * 2 * nv);
+  // Unit keys and scaled unit queries [key head][row][key | query][dk], so that a head's rows are
+  // read in one stream; gates [row][decay | beta].
+  float* unit = scratch(keys_, rows * 2 * nk * dk);
+  float* gates = scratch(gates_, rows * 2 * nv);
   const float scale = 1.0f / std::sqrt(static_cast<float>(dk));
-  pool_.parallel_for(batch.num_rows, 2, [&](std::int64_t begin, std::int64_t end, int) {
+  // A row takes less time than waking a thread: those of a decode step stay on this one.
+  pool_.parallel_for(rows, 8, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t r = begin; r < end; ++r) {
       const float* mixed = in.mixed.as<float>() + r * shape.conv_dim();
-      for (std::int64_t h = 0; h < 2 * nk; ++h)
-        kernels_.l2_norm(mixed + h * dk, h < nk ? scale : 1.0f, dk, unit + (r * 2 * nk + h) * dk);
-      const float* b = in.b.tensor.as<float>() + r * in.b.tensor.dim(1) + in.b.begin;
-      const float* a = in.a.tensor.as<float>() + r * in.a.tensor.dim(1) + in.a.begin;
-      float* decay = gates + r * 2 * nv;
-      for (std::int64_t h = 0; h < nv; ++h) {
-        const float g =
-            -std::exp(in.A_log.as<float>()[h]) * softplus(a[h] + in.dt_bias.as<float>()[h]);
-        decay[h] = std::exp(g);
-        decay[nv + h] = 1.0f / (1.0f + std::exp(-b[h]));
+      for (std::int64_t h = 0; h < nk; ++h) {
+        float* key = unit + (h * rows + r) * 2 * dk;
+        kernels_.l2_norm(mixed + (nk + h) * dk, 1.0f, dk, key);
+        kernels_.l2_norm(mixed + h * dk, scale, dk, key + dk);
       }
+      kernels_.delta_gates(in.a.tensor.as<float>() + r * in.a.tensor.dim(1) + in.a.begin,
+                           in.b.tensor.as<float>() + r * in.b.tensor.dim(1) + in.b.begin,
+                           in.A_log.as<float>(), in.dt_bias.as<float>(), nv, gates + r * 2 * nv,
+                           gates + r * 2 * nv + nv);
     }
   });
 
-  // Accepted rows first, everywhere, before any head records a new draft over them.
   const auto num_segments = static_cast<std::int64_t>(batch.segments.size());
-  if (std::ranges::any_of(batch.segments, [](const Segment& s) { return s.accepted_rows > 0; }))
-    pool_.parallel_for(num_segments * nv, 1, [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t item = begin; item < end; ++item) {
-        const Segment& s = batch.segments[size(item / nv)];
-        const std::int64_t h = item % nv;
-        for (std::int64_t r = 0; r < s.accepted_rows; ++r)
-          kernels_.delta_update(cache.state(s.state_slot, layer, h),
-                                cache.draft_key(s.state_slot, layer, r) + h / ratio * dk,
-                                cache.draft_delta(s.state_slot, layer, r) + h * dv,
-                                cache.draft_decay(s.state_slot, layer, r)[h], dk, dv);
-      }
-    });
-
-  const std::int64_t state_size = cache.head_state_size();
-  float* copies = scratch(worker_scratch_, pool_.num_threads() * state_size);
+  const std::int64_t scratch_size = 2 * kPanel * dk;
+  float* copies = scratch(worker_scratch_, pool_.num_threads() * scratch_size);
   pool_.parallel_for(num_segments * nv, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
     for (std::int64_t item = begin; item < end; ++item) {
       const Segment& s = batch.segments[size(item / nv)];
-      const std::int64_t h = item % nv;
-      float* state = cache.state(s.state_slot, layer, h);
-      const std::int64_t r0 = s.row_begin;
+      const std::int64_t h = item % nv, r0 = s.row_begin;
+      const float* key = unit + (h / ratio * rows + r0) * 2 * dk;
       DeltaRuleHead head{
-          .state = state,
-          .key = unit + (r0 * 2 * nk + nk + h / ratio) * dk,
-          .query = unit + (r0 * 2 * nk + h / ratio) * dk,
-          .key_stride = 2 * nk * dk,
+          .state = cache.state(s.state_slot, layer, h),
+          .key = key,
+          .query = key + dk,
+          .key_stride = 2 * dk,
           .value = in.mixed.as<float>() + r0 * shape.conv_dim() + 2 * nk * dk + h * dv,
           .value_stride = shape.conv_dim(),
           .decay = gates + r0 * 2 * nv + h,
@@ -78,24 +60,35 @@ void CpuBackend::gated_delta_rule(const DeltaRuleInputs& in, const RaggedBatch& 
           .out = out.as<float>() + (r0 * nv + h) * dv,
           .out_stride = nv * dv,
           .delta = nullptr,
+          .scratch = copies + worker * scratch_size,
+          .accepted_key = nullptr,
+          .accepted_delta = nullptr,
+          .accepted_decay = nullptr,
+          .accepted_rows = s.accepted_rows,
+          .key_record_stride = nk * dk,
           .delta_stride = nv * dv,
+          .gate_record_stride = nv,
           .rows = s.num_rows,
           .key_dim = dk,
           .value_dim = dv};
-      if (s.draft) {
-        head.state = copies + worker * state_size;
-        std::memcpy(head.state, state, size(state_size) * sizeof(float));
-        head.delta = cache.draft_delta(s.state_slot, layer, 0) + h * dv;
-        for (std::int64_t r = 0; r < s.num_rows; ++r) {
-          cache.draft_decay(s.state_slot, layer, r)[h] = head.decay[r * head.gate_stride];
-          if (h % ratio == 0)
-            std::memcpy(cache.draft_key(s.state_slot, layer, r) + h / ratio * dk,
-                        head.key + r * head.key_stride, size(dk) * sizeof(float));
-        }
+      if (s.accepted_rows > 0) {
+        head.accepted_key = cache.draft_key(s.state_slot, layer, 0) + h / ratio * dk;
+        head.accepted_delta = cache.draft_delta(s.state_slot, layer, 0) + h * dv;
+        head.accepted_decay = cache.draft_decay(s.state_slot, layer, 0) + h;
       }
+      if (s.draft) head.delta = cache.draft_delta(s.state_slot, layer, 0) + h * dv;
       kernels_.delta_rule(head);
+      for (std::int64_t r = 0; s.draft && r < s.num_rows; ++r)
+        cache.draft_decay(s.state_slot, layer, r)[h] = head.decay[r * head.gate_stride];
     }
   });
+
+  // Keys of a draft last: value heads share them, and those of the accepted rows were read above.
+  for (const Segment& s : batch.segments)
+    for (std::int64_t r = 0; s.draft && r < s.num_rows; ++r)
+      for (std::int64_t h = 0; h < nk; ++h)
+        std::memcpy(cache.draft_key(s.state_slot, layer, r) + h * dk,
+                    unit + (h * rows + s.row_begin + r) * 2 * dk, size(dk) * sizeof(float));
 }
 
 }  // namespace octet::ops::cpu

@@ -10,6 +10,9 @@ namespace octet::ops::cpu {
 
 /// Output features in a panel: one AVX-512 register of float32.
 inline constexpr std::int64_t kPanel = 16;
+inline constexpr std::int64_t round_to_panel(std::int64_t n) {
+  return (n + kPanel - 1) / kPanel * kPanel;
+}
 /// Input features between two roundings to the running total: short sums of float32, added up.
 /// Part of a result's definition: every kernel sums blocks of this length, in this order.
 inline constexpr std::int64_t kBlock = 128;
@@ -61,7 +64,9 @@ inline constexpr std::int64_t attention_scratch(std::int64_t head_dim) {
 
 /// Gated delta rule of one value head over the rows of one segment.
 struct DeltaRuleHead {
-  float* state;        ///< [slices][key_dim][16], updated
+  /// [slices][key_dim][16], then the scale that these are to be multiplied with (0, as in a cleared
+  /// slot, means 1); updated.
+  float* state;
   const float* key;    ///< [rows] key rows after l2norm, key_stride floats apart
   const float* query;  ///< the same for queries, scaled
   std::int64_t key_stride;
@@ -72,10 +77,20 @@ struct DeltaRuleHead {
   std::int64_t gate_stride;
   float* out;  ///< [rows], out_stride floats apart
   std::int64_t out_stride;
-  float* delta;  ///< draft: record [rows][value_dim], delta_stride apart; else null
-  std::int64_t delta_stride;
-  std::int64_t rows, key_dim, value_dim;  ///< value_dim may end inside the last slice
+  /// Draft: what each row writes, [rows][value_dim], delta_stride apart, and 32 * key_dim floats to
+  /// work in, as the state then stays what it is after the accepted rows. Otherwise null.
+  float* delta;
+  float* scratch;
+  /// Records of an earlier draft's rows that the state takes in first, at most kMaxAcceptedRows.
+  const float* accepted_key;
+  const float* accepted_delta;  ///< may be what `delta` overwrites
+  const float* accepted_decay;
+  std::int64_t accepted_rows;
+  std::int64_t key_record_stride, delta_stride, gate_record_stride;
+  std::int64_t rows, key_dim, value_dim;  ///< rows >= 1; value_dim may end inside the last slice
 };
+
+inline constexpr std::int64_t kMaxAcceptedRows = 16;
 
 /// One set of kernels. All pointers to float may be unaligned unless said otherwise.
 struct CpuKernels {
@@ -96,9 +111,9 @@ struct CpuKernels {
   /// Up to kQueryTile query rows over the pages of their KV head.
   void (*attention)(const QueryRow* rows, int num_rows, const AttentionPages& kv, float* scratch);
   void (*delta_rule)(const DeltaRuleHead& head);
-  /// state = decay * state + key delta^T: an accepted draft row, as delta_rule does it.
-  void (*delta_update)(float* state, const float* key, const float* delta, float decay,
-                       std::int64_t key_dim, std::int64_t value_dim);
+  /// decay = exp(-exp(A_log) softplus(a + dt_bias)), beta = sigmoid(b), for n heads.
+  void (*delta_gates)(const float* a, const float* b, const float* A_log, const float* dt_bias,
+                      std::int64_t n, float* decay, float* beta);
   /// Dot-free read of memory: sums 64-bit words, to measure bandwidth. bytes: multiple of 1024.
   std::uint64_t (*read_memory)(const std::byte* data, std::size_t bytes);
   /// Multiply-adds of float32 vectors in registers; returns flops done. For measuring the peak.
