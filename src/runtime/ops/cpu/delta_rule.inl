@@ -1,25 +1,24 @@
-// The gated delta rule in its recurrent form, row by row. The columns of S don't meet each other,
-// so two vectors of columns ([key_dim][32] floats at most, 16 KB at the published sizes) stay in
-// the first-level cache while all rows of the segment pass over them: the state is read and written
-// once for each segment, and the same operations follow each other however the rows are chunked.
+// The gated delta rule by blocks of kDeltaBlock tokens (docs/model.md §3.7.2). The state that is kept
+// is the one at the beginning of the block; the rows since then are kept as they are, key, delta and
+// decay, and are multiplied into the state together when the block is complete. A row reads the state
+// and makes up for the rows before it in the block:
+//   d_t = beta_t (v_t - G_t S^T k_t - sum_{s<t} D_st (k_s . k_t) d_s)
+//   o_t = G_t S^T q_t + sum_{s<=t} D_st (k_s . q_t) d_s
+//   S  <- G_7 S + sum_s D_s7 k_s d_s^T           (after the last row of the block)
+// with G_t the product of the decays of rows 0..t and D_st that of rows s+1..t.
 //
-// What is stored is S / scale, with one scale for the head. A row's decay multiplies the scale
-// instead of the state, so that a row costs three multiply-adds for each element of the state, the
-// fewest that any form of the rule has: write k d^T, read by q, and predict by the next row's k.
-// All three happen in one pass. When the scale becomes small it is multiplied into the state (the
-// row that brings it there folds it) and starts from one again: nothing overflows, and as scale and
-// state hold all there is, a row's bits don't depend on where its segment began.
+// Every row is computed in this way, whether it comes alone or in a prompt, so its bits don't depend
+// on where a segment begins or ends. Beside the recurrence, which reads and stores the state for each
+// row, the state is stored once for eight rows (a 64-byte store costs as much as two multiply-adds),
+// a decode step only reads it, and a draft has nothing to undo.
+//
+// The columns of S don't meet each other: two vectors of columns ([key_dim][32] floats at most, 16 KB
+// at the published sizes) stay in the first-level cache while all rows of the segment pass over them.
+
+#include "runtime/ops/cpu/delta_weights.inl"
 
 constexpr int kDeltaVecs = 2;                     // vectors of columns that share the broadcasts
-constexpr int kDeltaSums = kWidth >= 16 ? 4 : 2;  // interleaved sums hide the latency; registers
-constexpr std::int64_t kDeltaAhead = 4;           // rows between a prefetch and its use
-
-struct Yes {
-  static constexpr bool value = true;
-};
-struct No {
-  static constexpr bool value = false;
-};
+constexpr int kReadRows = kWidth >= 16 ? 4 : 2;   // rows that share the state's loads: registers
 
 // A vector of columns of which `left` exist (any number).
 OCTET_INLINE Vec get_columns(const float* p, std::int64_t left) {
@@ -33,168 +32,185 @@ OCTET_INLINE void put_columns(float* p, Vec v, std::int64_t left) {
     store_part(p, v, left);
 }
 
-// What a row's decay does to the scale.
-struct DeltaScale {
-  float before;  // of the decayed state, before the row is written
-  float after;   // of the state that is stored
-  bool fold;     // the state is multiplied by `before`
-};
-
-OCTET_INLINE DeltaScale decay_scale(float scale, float decay) {
-  const float before = scale * decay;
-  // 2^-40: far from where its inverse times a value overflows, and rare. (NaN goes to the state.)
-  if (before >= 0x1p-40f) return {before, before, false};
-  return {before, 1.0f, true};
-}
-
 // Where the vectors of a group of columns lie: offsets of the v-th from the first.
 OCTET_INLINE std::int64_t column_offset(int v, std::int64_t key_dim) {
   return kWidth >= kPanel ? v * kPanel * key_dim : v * kWidth;
 }
 
-// sum_i x[i] * state[i], in the order of delta_pass.
-template <int kVecs>
-OCTET_INLINE void delta_read(const float* state, const float* x, std::int64_t key_dim, Vec* out) {
-  Vec sums[kDeltaSums][kVecs] = {};
-  const auto step = [&](std::int64_t i, int c) __attribute__((always_inline)) {
-    const Vec k = splat(x[i]);
-    for (int v = 0; v < kVecs; ++v)
-      sums[c][v] = fma(k, load(state + column_offset(v, key_dim) + i * kPanel), sums[c][v]);
-  };
-  std::int64_t i = 0;
-  for (; i + kDeltaSums <= key_dim; i += kDeltaSums)
-    for (int c = 0; c < kDeltaSums; ++c) step(i + c, c);
-  for (; i < key_dim; ++i) step(i, 0);
-  for (int v = 0; v < kVecs; ++v) {
-    out[v] = sums[0][v] + sums[1][v];
-    if constexpr (kDeltaSums == 4) out[v] += sums[2][v] + sums[3][v];
-  }
-}
-
-// One row in one pass: to = from (times fold) + key delta^T, out = to^T query, and what the next row
-// predicts, to^T next_key. `from` and `to` may be the same. The last row of a segment has no next
-// one: it asks for the memory of the columns that follow, as a decode step waits for nothing else.
-template <int kVecs, bool kFold, bool kNext>
-OCTET_INLINE void delta_pass(const float* from, float* to, const float* key, const Vec* delta,
-                             float fold, const float* query, const float* next_key,
-                             std::int64_t key_dim, Vec* out, Vec* predicted) {
-  Vec reads[kDeltaSums][kVecs] = {}, predictions[kDeltaSums][kVecs] = {};
-  const Vec factor = splat(fold);
-  const auto step = [&](std::int64_t i, int c) __attribute__((always_inline)) {
-    const Vec k = splat(key[i]), q = splat(query[i]), n = splat(kNext ? next_key[i] : 0.0f);
-    // All loads before the stores: slices lie 4096 bytes times something apart, and a load waits for
-    // an earlier store whose address has the same low bits.
-    Vec old[kVecs];
-    for (int v = 0; v < kVecs; ++v)
-      old[v] = load(from + column_offset(v, key_dim) + i * kPanel);
+// keys[t] = state^T key_t and queries[t] = state^T query_t; each sum goes through i in order, however
+// many rows are read together. kAhead: asks for the columns that follow, as a decode step waits for
+// nothing but memory. Not inlined, for the sake of its registers.
+template <int kVecs, int kRows, bool kAhead>
+__attribute__((noinline)) void block_read(const float* state, const float* const* key,
+                                          std::int64_t key_dim, Vec (*keys)[kVecs],
+                                          Vec (*queries)[kVecs]) {
+  Vec sums[2 * kRows][kVecs] = {};
+  const float* rows[kRows];
+  for (int t = 0; t < kRows; ++t) rows[t] = key[t];
+  for (std::int64_t i = 0; i < key_dim; ++i) {
+    Vec s[kVecs];
     for (int v = 0; v < kVecs; ++v) {
-      const std::int64_t at = column_offset(v, key_dim) + i * kPanel;
-      const Vec x = fma(k, delta[v], kFold ? factor * old[v] : old[v]);
-      store(to + at, x);
-      reads[c][v] = fma(q, x, reads[c][v]);
-      if constexpr (kNext)
-        predictions[c][v] = fma(n, x, predictions[c][v]);
-      else
-        __builtin_prefetch(from + at + (kWidth >= kPanel ? kVecs : 1) * kPanel * key_dim);
+      const float* from = state + column_offset(v, key_dim) + i * kPanel;
+      s[v] = load(from);
+      if constexpr (kAhead)
+        __builtin_prefetch(from + (kWidth >= kPanel ? kVecs : 1) * kPanel * key_dim);
     }
-  };
-  std::int64_t i = 0;
-  for (; i + kDeltaSums <= key_dim; i += kDeltaSums)
-    for (int c = 0; c < kDeltaSums; ++c) step(i + c, c);
-  for (; i < key_dim; ++i) step(i, 0);
-  for (int v = 0; v < kVecs; ++v) {
-    out[v] = reads[0][v] + reads[1][v];
-    predicted[v] = predictions[0][v] + predictions[1][v];
-    if constexpr (kDeltaSums == 4) {
-      out[v] += reads[2][v] + reads[3][v];
-      predicted[v] += predictions[2][v] + predictions[3][v];
-    }
-  }
-}
-
-// Accepted rows of a draft, all in one pass; returns the scale after them. Element by element the
-// operations of delta_pass: multiplying by a fold of one changes no bit.
-template <int kVecs>
-OCTET_INLINE float delta_accept(const DeltaRuleHead& h, float* state, std::int64_t column,
-                                float scale) {
-  Vec deltas[kMaxAcceptedRows][kVecs];
-  float folds[kMaxAcceptedRows];
-  for (std::int64_t r = 0; r < h.accepted_rows; ++r) {
-    const DeltaScale s = decay_scale(scale, h.accepted_decay[r * h.gate_record_stride]);
-    scale = s.after;
-    folds[r] = s.fold ? s.before : 1.0f;
-    const Vec inverse = splat(1.0f / scale);
-    const float* record = h.accepted_delta + r * h.delta_stride + column;
-    for (int v = 0; v < kVecs; ++v)
-      deltas[r][v] = get_columns(record + v * kWidth, h.value_dim - column - v * kWidth) * inverse;
-  }
-  for (std::int64_t i = 0; i < h.key_dim; ++i)
-    for (int v = 0; v < kVecs; ++v) {
-      float* s = state + column_offset(v, h.key_dim) + i * kPanel;
-      Vec x = load(s);
-      for (std::int64_t r = 0; r < h.accepted_rows; ++r)
-        x = fma(splat(h.accepted_key[r * h.key_record_stride + i]), deltas[r][v],
-                splat(folds[r]) * x);
-      store(s, x);
-    }
-  return scale;
-}
-
-// All rows over the columns [column, column + kVecs * kWidth); returns the scale to be kept.
-template <int kVecs>
-OCTET_INLINE float delta_columns(const DeltaRuleHead& h, std::int64_t column) {
-  const std::int64_t key_dim = h.key_dim;
-  float* state = h.state + column / kPanel * kPanel * key_dim + column % kPanel;
-  float scale = h.state[round_to_panel(h.value_dim) * key_dim];
-  if (scale == 0.0f) scale = 1.0f;  // a cleared slot
-  if (h.accepted_rows > 0) scale = delta_accept<kVecs>(h, state, column, scale);
-  const float kept = scale;
-  const float* from = state;
-  float* to = h.delta ? h.scratch : state;  // a draft works on a copy
-  Vec predicted[kVecs];
-  delta_read<kVecs>(state, h.key, key_dim, predicted);
-  for (std::int64_t t = 0; t < h.rows; ++t) {
-    const float* key = h.key + t * h.key_stride;
-    const float* query = h.query + t * h.key_stride;
-    const float* value = h.value + t * h.value_stride + column;
-    float* result = h.out + t * h.out_stride + column;
-    if (t + kDeltaAhead < h.rows)
+    for (int t = 0; t < kRows; ++t) {
+      const Vec k = splat(rows[t][i]), q = splat(rows[t][key_dim + i]);
       for (int v = 0; v < kVecs; ++v) {
-        __builtin_prefetch(value + kDeltaAhead * h.value_stride + v * kWidth);
-        __builtin_prefetch(result + kDeltaAhead * h.out_stride + v * kWidth, 1);
+        sums[t][v] = fma(k, s[v], sums[t][v]);
+        sums[kRows + t][v] = fma(q, s[v], sums[kRows + t][v]);
       }
-    const DeltaScale s = decay_scale(scale, h.decay[t * h.gate_stride]);
-    scale = s.after;
-    const Vec beta = splat(h.beta[t * h.gate_stride]), inverse = splat(1.0f / scale);
-    Vec delta[kVecs], out[kVecs];
+    }
+  }
+  for (int t = 0; t < kRows; ++t)
+    for (int v = 0; v < kVecs; ++v) {
+      keys[t][v] = sums[t][v];
+      queries[t][v] = sums[kRows + t][v];
+    }
+}
+
+// to = from * decay + sum_t key_t delta_t^T; `from` and `to` may be the same.
+template <int kVecs, int kStride>
+__attribute__((noinline)) void block_write(const float* from, float* to, const float* const* key,
+                                           std::int64_t key_dim, const Vec* delta, float decay) {
+  Vec d[kDeltaBlock][kVecs];
+  const float* rows[kDeltaBlock];
+  for (int t = 0; t < kDeltaBlock; ++t) {
+    rows[t] = key[t];
+    for (int v = 0; v < kVecs; ++v) d[t][v] = delta[t * kStride + v];
+  }
+  for (std::int64_t i = 0; i < key_dim; ++i) {
+    Vec x[kVecs];
+    for (int v = 0; v < kVecs; ++v)
+      x[v] = splat(decay) * load(from + column_offset(v, key_dim) + i * kPanel);
+    for (int t = 0; t < kDeltaBlock; ++t) {
+      const Vec k = splat(rows[t][i]);
+      for (int v = 0; v < kVecs; ++v) x[v] = fma(k, d[t][v], x[v]);
+    }
+    for (int v = 0; v < kVecs; ++v) store(to + column_offset(v, key_dim) + i * kPanel, x[v]);
+  }
+}
+
+// Some columns of a block: keys and deltas of the rows that are known so far.
+template <int kVecs>
+struct DeltaColumns {
+  const float* keys[kDeltaBlock];
+  Vec deltas[kDeltaBlock][kVecs];
+
+  // Row t, the token at `position`, from its record.
+  OCTET_INLINE void take_record(const DeltaRuleHead& h, std::int64_t position, std::int64_t column,
+                                std::int64_t t) {
+    const std::int64_t row = position % h.records.count;
+    keys[t] = h.records.keys + row * h.records.key_stride;
+    const float* delta = h.records.deltas + row * h.records.delta_stride + column;
+    for (int v = 0; v < kVecs; ++v)
+      deltas[t][v] = get_columns(delta + v * kWidth, h.value_dim - column - v * kWidth);
+  }
+
+  // Multiplies the complete block into the state.
+  OCTET_INLINE void commit(const DeltaWeights& w, const float* from, float* to,
+                           std::int64_t key_dim) {
+    for (int s = 0; s < kDeltaBlock; ++s)
+      for (int v = 0; v < kVecs; ++v) deltas[s][v] *= splat(w.since[s]);
+    // All columns at once where the registers hold their deltas.
+    constexpr int kTogether = kWidth >= 16 ? kVecs : 1;
+    for (int v = 0; v < kVecs; v += kTogether) {
+      const std::int64_t at = column_offset(v, key_dim);
+      block_write<kTogether, kVecs>(from + at, to + at, keys, key_dim, deltas[0] + v,
+                                    w.total[kDeltaBlock - 1]);
+    }
+  }
+};
+
+// Rows [row, row + count) of the segment, which are rows [begin, begin + count) of the block.
+template <int kVecs>
+OCTET_INLINE void block_rows(const DeltaRuleHead& h, const float* state, std::int64_t column,
+                             std::int64_t row, std::int64_t begin, std::int64_t count,
+                             const DeltaWeights& w, DeltaColumns<kVecs>& block) {
+  Vec predicted[kDeltaBlock][kVecs], read[kDeltaBlock][kVecs];
+  const std::int64_t end = begin + count;
+  for (std::int64_t t = begin; t < end; ++t)
+    block.keys[t] = h.key + (row + t - begin) * h.key_stride;
+  std::int64_t t = begin;
+  for (; t + kReadRows <= end; t += kReadRows)
+    block_read<kVecs, kReadRows, false>(state, block.keys + t, h.key_dim, predicted + t, read + t);
+  for (; t < end; ++t)
+    if (row + count == h.rows)
+      block_read<kVecs, 1, true>(state, block.keys + t, h.key_dim, predicted + t, read + t);
+    else
+      block_read<kVecs, 1, false>(state, block.keys + t, h.key_dim, predicted + t, read + t);
+
+  for (t = begin; t < end; ++t) {
+    const std::int64_t r = row + t - begin;
+    Vec p[kVecs], o[kVecs];
+    for (int v = 0; v < kVecs; ++v) {
+      p[v] = predicted[t][v] * splat(w.total[t]);
+      o[v] = read[t][v] * splat(w.total[t]);
+    }
+    for (std::int64_t s = 0; s < t; ++s)
+      for (int v = 0; v < kVecs; ++v) {
+        p[v] = fma(splat(w.with_key[t][s]), block.deltas[s][v], p[v]);
+        o[v] = fma(splat(w.with_query[t][s]), block.deltas[s][v], o[v]);
+      }
+    const Vec beta = splat(h.beta[r * h.gate_stride]);
+    const float* value = h.value + r * h.value_stride + column;
+    float* out = h.out + r * h.out_stride + column;
     for (int v = 0; v < kVecs; ++v) {
       const std::int64_t left = h.value_dim - column - v * kWidth;
-      const Vec d =
-          fma(-splat(s.before), predicted[v], get_columns(value + v * kWidth, left)) * beta;
-      if (h.delta) put_columns(h.delta + t * h.delta_stride + column + v * kWidth, d, left);
-      delta[v] = d * inverse;
+      const Vec d = (get_columns(value + v * kWidth, left) - p[v]) * beta;
+      block.deltas[t][v] = d;
+      put_columns(out + v * kWidth, fma(splat(w.with_query[t][t]), d, o[v]), left);
     }
-    const auto pass = [&](auto fold, auto next) __attribute__((always_inline)) {
-      delta_pass<kVecs, decltype(fold)::value, decltype(next)::value>(
-          from, to, key, delta, s.before, query, key + h.key_stride, key_dim, out, predicted);
-    };
-    const bool next = t + 1 < h.rows;
-    if (s.fold)
-      next ? pass(Yes{}, Yes{}) : pass(Yes{}, No{});
-    else
-      next ? pass(No{}, Yes{}) : pass(No{}, No{});
-    from = to;
-    for (int v = 0; v < kVecs; ++v)
-      put_columns(result + v * kWidth, out[v] * splat(scale), h.value_dim - column - v * kWidth);
   }
-  return h.delta ? kept : scale;
+}
+
+// All rows over the columns [column, column + kVecs * kWidth).
+template <int kVecs>
+OCTET_INLINE void delta_columns(const DeltaRuleHead& h, std::int64_t column) {
+  float* state = h.state + column / kPanel * kPanel * h.key_dim + column % kPanel;
+  const std::int64_t taken = h.taken + h.accepted_rows;  // tokens before the first row
+  std::int64_t start = h.taken / kDeltaBlock * kDeltaBlock;
+  for (; start + kDeltaBlock <= taken; start += kDeltaBlock) {  // blocks that became complete
+    DeltaColumns<kVecs> block;
+    DeltaWeights w;
+    float decays[kDeltaBlock];
+    for (std::int64_t t = 0; t < kDeltaBlock; ++t) {
+      block.take_record(h, start + t, column, t);
+      decays[t] = h.records.decays[(start + t) % h.records.count * h.records.decay_stride];
+    }
+    delta_decays(decays, kDeltaBlock, w);
+    block.commit(w, state, state, h.key_dim);
+  }
+  const float* from = state;
+  float* to = h.draft ? h.scratch : state;
+  const DeltaWeights* w = h.weights;
+  for (std::int64_t row = 0; row < h.rows; start += kDeltaBlock, w += h.weight_stride) {
+    DeltaColumns<kVecs> block;
+    const std::int64_t begin = taken + row - start, left = h.rows - row;
+    const std::int64_t count = left < kDeltaBlock - begin ? left : kDeltaBlock - begin;
+    for (std::int64_t t = 0; t < begin; ++t) block.take_record(h, start + t, column, t);
+    block_rows<kVecs>(h, from, column, row, begin, count, *w, block);
+    const bool complete = begin + count == kDeltaBlock;
+    if (h.draft || !complete)
+      for (std::int64_t t = begin; t < begin + count; ++t) {
+        float* record = h.records.deltas + (start + t) % h.records.count * h.records.delta_stride;
+        for (int v = 0; v < kVecs; ++v)
+          put_columns(record + column + v * kWidth, block.deltas[t][v],
+                      h.value_dim - column - v * kWidth);
+      }
+    row += count;
+    if (complete && (!h.draft || row < h.rows)) {
+      block.commit(*w, from, to, h.key_dim);
+      from = to;
+    }
+  }
 }
 
 void delta_rule_head(const DeltaRuleHead& h) {
-  float scale = 1.0f;
   std::int64_t j = 0;
-  for (; j + (kDeltaVecs - 1) * kWidth < h.value_dim; j += kDeltaVecs * kWidth)
-    scale = delta_columns<kDeltaVecs>(h, j);
-  if (j < h.value_dim) scale = delta_columns<1>(h, j);
-  h.state[round_to_panel(h.value_dim) * h.key_dim] = scale;
+  // One row is done when its columns have come from memory, which they do faster in one stream.
+  if (h.rows > 1)
+    for (; j + kWidth < h.value_dim; j += kDeltaVecs * kWidth) delta_columns<kDeltaVecs>(h, j);
+  for (; j < h.value_dim; j += kWidth) delta_columns<1>(h, j);
 }

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <utility>
 
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/tensor/dtype.h"

@@ -18,5 +18,5 @@
 
 constexpr CpuKernels kKernels{kName,         linear_panels, add_rows,   rms_norm_row,
                               gated_norm_row, l2_norm_row,   silu_mul_row, conv4_silu_row,
-                              attention_tile, delta_rule_head, delta_gates_row,
+                              attention_tile, delta_rule_head, delta_products_block, delta_weights_block, delta_gates_row,
                               read_words,    fma_peak_loop};
