@@ -132,6 +132,12 @@ OCTET_INLINE void block_rows(const DeltaRuleHead& h, const float* state, std::in
   const std::int64_t end = begin + count;
   for (std::int64_t t = begin; t < end; ++t)
     block.keys[t] = h.key + (row + t - begin) * h.key_stride;
+  // Values and results of the next rows: they lie too far apart for the hardware to foresee them.
+  for (std::int64_t r = row + count; r < row + count + kDeltaBlock && r < h.rows; ++r)
+    for (int v = 0; v < kVecs; ++v) {
+      __builtin_prefetch(h.value + r * h.value_stride + column + v * kWidth);
+      __builtin_prefetch(h.out + r * h.out_stride + column + v * kWidth, 1);
+    }
   std::int64_t t = begin;
   for (; t + kReadRows <= end; t += kReadRows)
     block_read<kVecs, kReadRows, false>(state, block.keys + t, h.key_dim, predicted + t, read + t);
