@@ -1,24 +1,25 @@
-// The gated delta rule by blocks of kDeltaBlock tokens (docs/model.md §3.7.2). The state that is kept
-// is the one at the beginning of the block; the rows since then are kept as they are, key, delta and
-// decay, and are multiplied into the state together when the block is complete. A row reads the state
-// and makes up for the rows before it in the block:
+// The gated delta rule by blocks of kDeltaBlock tokens (docs/model.md §3.7.2). The state that is
+// kept is the one at the beginning of the block; the rows since then are kept as they are, key,
+// delta and decay, and are multiplied into the state together when the block is complete. A row
+// reads the state and makes up for the rows before it in the block:
 //   d_t = beta_t (v_t - G_t S^T k_t - sum_{s<t} D_st (k_s . k_t) d_s)
 //   o_t = G_t S^T q_t + sum_{s<=t} D_st (k_s . q_t) d_s
 //   S  <- G_7 S + sum_s D_s7 k_s d_s^T           (after the last row of the block)
 // with G_t the product of the decays of rows 0..t and D_st that of rows s+1..t.
 //
-// Every row is computed in this way, whether it comes alone or in a prompt, so its bits don't depend
-// on where a segment begins or ends. Beside the recurrence, which reads and stores the state for each
-// row, the state is stored once for eight rows (a 64-byte store costs as much as two multiply-adds),
-// a decode step only reads it, and a draft has nothing to undo.
+// Every row is computed in this way, whether it comes alone or in a prompt, so its bits don't
+// depend on where a segment begins or ends. Beside the recurrence, which reads and stores the state
+// for each row, the state is stored once for eight rows (a 64-byte store costs as much as two
+// multiply-adds), a decode step only reads it, and a draft has nothing to undo.
 //
-// The columns of S don't meet each other: two vectors of columns ([key_dim][32] floats at most, 16 KB
-// at the published sizes) stay in the first-level cache while all rows of the segment pass over them.
+// The columns of S don't meet each other: two vectors of columns ([key_dim][32] floats at most, 16
+// KB at the published sizes) stay in the first-level cache while all rows of the segment pass over
+// them.
 
 #include "runtime/ops/cpu/delta_weights.inl"
 
-constexpr int kDeltaVecs = 2;                     // vectors of columns that share the broadcasts
-constexpr int kReadRows = kWidth >= 16 ? 4 : 2;   // rows that share the state's loads: registers
+constexpr int kDeltaVecs = 2;                    // vectors of columns that share the broadcasts
+constexpr int kReadRows = kWidth >= 16 ? 4 : 2;  // rows that share the state's loads: registers
 
 // A vector of columns of which `left` exist (any number).
 OCTET_INLINE Vec get_columns(const float* p, std::int64_t left) {
@@ -37,9 +38,9 @@ OCTET_INLINE std::int64_t column_offset(int v, std::int64_t key_dim) {
   return kWidth >= kPanel ? v * kPanel * key_dim : v * kWidth;
 }
 
-// keys[t] = state^T key_t and queries[t] = state^T query_t; each sum goes through i in order, however
-// many rows are read together. kAhead: asks for the columns that follow, as a decode step waits for
-// nothing but memory. Not inlined, for the sake of its registers.
+// keys[t] = state^T key_t and queries[t] = state^T query_t; each sum goes through i in order,
+// however many rows are read together. kAhead: asks for the columns that follow, as a decode step
+// waits for nothing but memory. Not inlined, for the sake of its registers.
 template <int kVecs, int kRows, bool kAhead>
 __attribute__((noinline)) void block_read(const float* state, const float* const* key,
                                           std::int64_t key_dim, Vec (*keys)[kVecs],
@@ -138,16 +139,21 @@ OCTET_INLINE void block_rows(const DeltaRuleHead& h, const float* state, std::in
       __builtin_prefetch(h.value + r * h.value_stride + column + v * kWidth);
       __builtin_prefetch(h.out + r * h.out_stride + column + v * kWidth, 1);
     }
-  std::int64_t t = begin;
-  for (; t + kReadRows <= end; t += kReadRows)
-    block_read<kVecs, kReadRows, false>(state, block.keys + t, h.key_dim, predicted + t, read + t);
-  for (; t < end; ++t)
-    if (row + count == h.rows)
-      block_read<kVecs, 1, true>(state, block.keys + t, h.key_dim, predicted + t, read + t);
-    else
-      block_read<kVecs, 1, false>(state, block.keys + t, h.key_dim, predicted + t, read + t);
+  const auto read_rows = [&](auto ahead) __attribute__((always_inline)) {
+    constexpr bool kAhead = decltype(ahead)::value;
+    std::int64_t t = begin;
+    for (; t + kReadRows <= end; t += kReadRows)
+      block_read<kVecs, kReadRows, kAhead>(state, block.keys + t, h.key_dim, predicted + t,
+                                           read + t);
+    for (; t < end; ++t)
+      block_read<kVecs, 1, kAhead>(state, block.keys + t, h.key_dim, predicted + t, read + t);
+  };
+  if (row + count == h.rows)
+    read_rows(std::true_type{});
+  else
+    read_rows(std::false_type{});
 
-  for (t = begin; t < end; ++t) {
+  for (std::int64_t t = begin; t < end; ++t) {
     const std::int64_t r = row + t - begin;
     Vec p[kVecs], o[kVecs];
     for (int v = 0; v < kVecs; ++v) {

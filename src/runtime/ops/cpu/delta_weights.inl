@@ -19,14 +19,15 @@ OCTET_INLINE Vec sums_of(Vec* v) {
 OCTET_INLINE void product_tile(const float* const* k, const float* const* x, std::int64_t n,
                                float* products) {
   Vec sums[16] = {};
-  for_vectors(n, [&](std::int64_t i, std::int64_t count) __attribute__((always_inline)) {
-    Vec row[4];
-    for (int a = 0; a < 4; ++a) row[a] = get(k[a] + i, count);
-    for (int b = 0; b < 4; ++b) {
-      const Vec other = get(x[b] + i, count);
-      for (int a = 0; a < 4; ++a) sums[4 * b + a] = fma(row[a], other, sums[4 * b + a]);
-    }
-  });
+  for_vectors(
+      n, [&](std::int64_t i, std::int64_t count) __attribute__((always_inline)) {
+        Vec row[4];
+        for (int a = 0; a < 4; ++a) row[a] = get(k[a] + i, count);
+        for (int b = 0; b < 4; ++b) {
+          const Vec other = get(x[b] + i, count);
+          for (int a = 0; a < 4; ++a) sums[4 * b + a] = fma(row[a], other, sums[4 * b + a]);
+        }
+      });
   for (int part = 0; part < 16; part += kWidth) store(products + part, sums_of(sums + part));
 }
 
@@ -63,8 +64,8 @@ void delta_products_block(const float* const* keys, std::int64_t begin, std::int
   }
 }
 
-// The decays of the first `rows` rows: their products from the beginning of the block, and from each
-// row to the last. One order of multiplications, however many rows are known.
+// The decays of the first `rows` rows: their products from the beginning of the block, and from
+// each row to the last. One order of multiplications, however many rows are known.
 OCTET_INLINE void delta_decays(const float* decays, std::int64_t rows, DeltaWeights& w) {
   float total = 1.0f;
   for (std::int64_t t = 0; t < kDeltaBlock; ++t) w.since[t] = 0.0f;
