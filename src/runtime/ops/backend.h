@@ -194,10 +194,10 @@ class Backend {
   /// activation. docs/model.md §3.7.
   virtual void causal_conv1d(Columns x, TensorView weight, const RaggedBatch& batch,
                              StateCache& states, std::int64_t layer, TensorView y) = 0;
-  /// The gated delta rule, recurrent form, with l2norm of q and k: out [rows, value_heads *
-  /// value_dim]; updates the states. A backend that uses the chunked form must cut its chunks at
-  /// absolute multiples of 64 tokens, so that chunked prefill on that grid gives the same bits.
-  /// docs/model.md §3.7.1.
+  /// The gated delta rule with l2norm of q and k: out [rows, value_heads * value_dim]; updates the
+  /// states. A backend that uses a chunked form must compute single rows by it as well, from the
+  /// state at the beginning of a chunk and the rows since, with chunks counted from the beginning
+  /// of the sequence: then any cut of a sequence gives the same bits. docs/model.md §3.7.
   virtual void gated_delta_rule(const DeltaRuleInputs& inputs, const RaggedBatch& batch,
                                 StateCache& states, std::int64_t layer, TensorView out) = 0;
   /// y = x / sqrt(mean(x^2) + eps) * weight * act(gate), each head alone. x, y [rows, heads *

@@ -39,6 +39,12 @@ void CpuBackend::causal_conv1d(Columns x, TensorView weight, const RaggedBatch& 
       const float* w[4];
       for (std::int64_t i = 0; i < 4; ++i) w[i] = weight.as<float>() + i * channels + c;
       for (std::int64_t t = 0; t < s.num_rows; ++t) {
+        // A row's piece is too short for the hardware to see what comes next.
+        if (t + 2 < s.num_rows)
+          for (std::int64_t i = 0; i < count; i += kPanel) {
+            __builtin_prefetch(in + (t + 2) * stride + i);
+            __builtin_prefetch(y.as<float>() + (s.row_begin + t + 2) * channels + c + i, 1);
+          }
         const float* taps[4] = {column(t - 3), column(t - 2), column(t - 1), column(t)};
         kernels_.conv4_silu(taps, w, count, y.as<float>() + (s.row_begin + t) * channels + c);
         if (s.draft)

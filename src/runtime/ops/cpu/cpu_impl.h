@@ -41,8 +41,9 @@ struct CpuLinear final : PackedLinear {
   std::shared_ptr<const void> owner;
 };
 
-/// Recurrent states [slot][layer][value head][slices of 16][key_dim][16], convolution histories
-/// [slot][layer][kernel - 1][conv_dim], and for each slot and layer the records of a draft.
+/// Recurrent states [slot][layer][value head][slices of 16][key_dim][16] as of the last complete
+/// block of kDeltaBlock tokens, records of the rows since (and of a draft) [slot][layer][record],
+/// convolution histories [slot][layer][kernel - 1][conv_dim], and raw columns of a draft.
 class CpuStateCache final : public StateCache {
  public:
   explicit CpuStateCache(const StateCacheShape& shape);
@@ -52,20 +53,23 @@ class CpuStateCache final : public StateCache {
   void read(std::int64_t layer, std::int32_t slot, std::vector<float>& recurrent,
             std::vector<float>& conv) const override;
 
-  std::int64_t head_state_size() const {
-    return round_up(shape_.value_head_dim, kPanel) * shape_.key_head_dim;
-  }
   float* state(std::int32_t slot, std::int64_t layer, std::int64_t head) const;
+  DeltaRecords records(std::int32_t slot, std::int64_t layer, std::int64_t key_head,
+                       std::int64_t value_head) const;
+  /// Tokens that state and records stand for, without those of a draft.
+  std::int64_t& taken(std::int32_t slot, std::int64_t layer) {
+    return taken_[size(slot * shape_.num_layers + layer)];
+  }
   float* conv(std::int32_t slot, std::int64_t layer) const;  ///< [kernel - 1][conv_dim]
-  // Draft records of one row: keys after l2norm, deltas, decays, raw columns.
-  float* draft_key(std::int32_t slot, std::int64_t layer, std::int64_t row) const;
-  float* draft_delta(std::int32_t slot, std::int64_t layer, std::int64_t row) const;
-  float* draft_decay(std::int32_t slot, std::int64_t layer, std::int64_t row) const;
+  /// Raw column of a draft's row.
   float* draft_column(std::int32_t slot, std::int64_t layer, std::int64_t row) const;
 
  private:
-  float* draft(const Tensor& t, std::int32_t slot, std::int64_t layer, std::int64_t row) const;
-  Tensor state_, conv_, draft_key_, draft_delta_, draft_decay_, draft_column_;
+  std::int64_t head_state_size() const {
+    return round_to_panel(shape_.value_head_dim) * shape_.key_head_dim;
+  }
+  Tensor state_, conv_, keys_, deltas_, decays_, draft_column_;
+  std::vector<std::int64_t> taken_;  // [slot][layer]
 };
 
 class CpuBackend final : public Backend {
@@ -126,6 +130,7 @@ class CpuBackend final : public Backend {
   ThreadPool& pool_;
   std::vector<float> worker_scratch_, attention_sums_, gathered_, rounded_, keys_, gates_,
       input_scales_;
+  std::vector<DeltaWeights> delta_weights_;
   std::vector<std::int8_t> input_codes_;
   std::vector<std::int32_t> input_corrections_;
 };

@@ -12,6 +12,9 @@ namespace octet::ops::cpu {
 
 /// Output features in a panel: one AVX-512 register of float32.
 inline constexpr std::int64_t kPanel = 16;
+inline constexpr std::int64_t round_to_panel(std::int64_t n) {
+  return (n + kPanel - 1) / kPanel * kPanel;
+}
 /// Input features between two roundings to the running total: short sums of float32, added up.
 /// Part of a result's definition: every kernel sums blocks of this length, in this order.
 inline constexpr std::int64_t kBlock = 128;
@@ -94,22 +97,50 @@ inline constexpr std::int64_t attention_scratch(std::int64_t head_dim) {
 using AttentionSpan = void (*)(const QueryRow* rows, int num_rows, const AttentionPages& kv,
                                std::int64_t span, float* sums, float* scratch);
 
+/// The delta rule multiplies rows into the state by blocks of so many tokens, counted from the
+/// beginning of the sequence; the rows of a block that isn't complete are kept as records.
+inline constexpr std::int64_t kDeltaBlock = 8;
+/// of[t][s], s <= t: the key of row t of a block times the key of row s; of[kDeltaBlock + t]: the
+/// query of row t.
+struct DeltaProducts {
+  float of[2 * kDeltaBlock][kDeltaBlock];
+};
+/// The same times the decays between s and t, for one value head.
+struct DeltaWeights {
+  float with_key[kDeltaBlock][kDeltaBlock], with_query[kDeltaBlock][kDeltaBlock];
+  float total[kDeltaBlock];  ///< product of the decays of rows 0..t
+  float since[kDeltaBlock];  ///< of those after row s, up to the last that is known
+};
+
+/// Records of rows: the token at position p has record p % count. At least as many as the rows of
+/// a block but one, and those of a draft.
+struct DeltaRecords {
+  float* keys;    ///< [count][key_dim] after l2norm, key_stride floats apart
+  float* deltas;  ///< [count][value_dim]
+  float* decays;  ///< [count]
+  std::int64_t key_stride, delta_stride, decay_stride, count;
+};
+
 /// Gated delta rule of one value head over the rows of one segment.
 struct DeltaRuleHead {
-  float* state;        ///< [slices][key_dim][16], updated
-  const float* key;    ///< [rows] key rows after l2norm, key_stride floats apart
-  const float* query;  ///< the same for queries, scaled
+  float* state;          ///< [slices][key_dim][16] after the last complete block; updated
+  DeltaRecords records;  ///< of the rows since; deltas of new ones are written, keys and decays not
+  std::int64_t taken;    ///< tokens that state and records stand for
+  std::int64_t accepted_rows;  ///< records after those, of rows that were accepted since
+  const float* key;  ///< [rows][key | scaled query][key_dim] after l2norm, key_stride floats apart
   std::int64_t key_stride;
+  const DeltaWeights* weights;  ///< for each block that has some of the rows, weight_stride apart
+  std::int64_t weight_stride;
   const float* value;  ///< [rows], value_stride floats apart
   std::int64_t value_stride;
-  const float* decay;  ///< [rows], gate_stride floats apart: exp(g)
-  const float* beta;   ///< the same
+  const float* beta;  ///< [rows], gate_stride floats apart
   std::int64_t gate_stride;
   float* out;  ///< [rows], out_stride floats apart
   std::int64_t out_stride;
-  float* delta;  ///< draft: record [rows][value_dim], delta_stride apart; else null
-  std::int64_t delta_stride;
-  std::int64_t rows, key_dim, value_dim;  ///< value_dim may end inside the last slice
+  /// The state takes in the accepted rows only, and all rows are recorded.
+  bool draft;
+  float* scratch;                         ///< draft: 2 * kPanel * key_dim floats
+  std::int64_t rows, key_dim, value_dim;  ///< rows >= 1; value_dim may end inside the last slice
 };
 
 /// One set of kernels. All pointers to float may be unaligned unless said otherwise.
@@ -135,9 +166,16 @@ struct CpuKernels {
   /// out = what the sums say, times sigmoid(gate); gate, out [head_dim].
   void (*attention_finish)(const float* sums, const float* gate, std::int64_t head_dim, float* out);
   void (*delta_rule)(const DeltaRuleHead& head);
-  /// state = decay * state + key delta^T: an accepted draft row, as delta_rule does it.
-  void (*delta_update)(float* state, const float* key, const float* delta, float decay,
-                       std::int64_t key_dim, std::int64_t value_dim);
+  /// Of a block's rows [begin, begin + count); keys[t]: the key of row t, for these rows followed
+  /// by the query.
+  void (*delta_products)(const float* const* keys, std::int64_t begin, std::int64_t count,
+                         std::int64_t key_dim, DeltaProducts& products);
+  /// decays: of the rows [0, begin + count).
+  void (*delta_weights)(const DeltaProducts& products, const float* decays, std::int64_t begin,
+                        std::int64_t count, DeltaWeights& weights);
+  /// decay = exp(-exp(A_log) softplus(a + dt_bias)), beta = sigmoid(b), for n heads.
+  void (*delta_gates)(const float* a, const float* b, const float* A_log, const float* dt_bias,
+                      std::int64_t n, float* decay, float* beta);
   /// Dot-free read of memory: sums 64-bit words, to measure bandwidth. bytes: multiple of 1024.
   std::uint64_t (*read_memory)(const std::byte* data, std::size_t bytes);
   /// Multiply-adds of float32 vectors in registers; returns flops done. For measuring the peak.

@@ -20,5 +20,6 @@
 
 constexpr CpuKernels kKernels{kName,         linear_panels, add_rows,   rms_norm_row,
                               gated_norm_row, l2_norm_row,   silu_mul_row, conv4_silu_row,
-                              float_attention_span, attention_merge_row, attention_finish_row, delta_rule_head, delta_update_head,
+                              float_attention_span, attention_merge_row, attention_finish_row,
+                              delta_rule_head, delta_products_block, delta_weights_block, delta_gates_row,
                               read_words,    fma_peak_loop};

@@ -83,3 +83,12 @@ void conv4_silu_row(const float* const x[4], const float* const w[4], std::int64
     put(y + i, silu(s), count);
   });
 }
+
+void delta_gates_row(const float* a, const float* b, const float* A_log, const float* dt_bias,
+                     std::int64_t n, float* decay, float* beta) {
+  for_vectors(n, [&](std::int64_t i, std::int64_t count) {
+    const Vec x = get(a + i, count) + get(dt_bias + i, count);
+    put(decay + i, exp(-exp(get(A_log + i, count)) * softplus(x)), count);
+    put(beta + i, sigmoid(get(b + i, count)), count);
+  });
+}

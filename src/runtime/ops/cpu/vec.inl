@@ -10,7 +10,8 @@ constexpr int kPanelVecs = static_cast<int>(kPanel) / kWidth;  // vectors in a p
 OCTET_INLINE Vec load(const float* p) { return *reinterpret_cast<const VecU*>(p); }
 OCTET_INLINE void store(float* p, Vec v) { *reinterpret_cast<VecU*>(p) = v; }
 OCTET_INLINE VecI load_words(const std::byte* p) { return *reinterpret_cast<const VecIU*>(p); }
-OCTET_INLINE Vec splat(float x) { return Vec{} + x; }
+// x - 0 is x for every x, which x + 0 is not (-0): only so does the compiler leave the operation out.
+OCTET_INLINE Vec splat(float x) { return x - Vec{}; }
 OCTET_INLINE Vec fma(Vec a, Vec b, Vec c) { return OCTET_VEC_FMA(a, b, c); }
 OCTET_INLINE Vec to_float(VecI v) { return __builtin_convertvector(v, Vec); }
 OCTET_INLINE Vec max(Vec a, Vec b) { return a > b ? a : b; }
@@ -106,6 +107,24 @@ OCTET_INLINE Vec exp(Vec x) {
   const VecI half = whole >> 1;
   const Vec scaled = p * (Vec)((half + 127) << 23) * (Vec)((whole - half + 127) << 23);
   return x < lowest ? Vec{} : scaled;
+}
+
+// ln(1 + e^x), to some units in the last place. With u = 1 + e^x rounded, ln u is corrected for what
+// the rounding left out; u = 2^n m, m from sqrt(1/2) to sqrt(2), and ln m = 2 artanh((m-1)/(m+1)),
+// whose series is cut where the next term is below 2e-9 of the sum.
+OCTET_INLINE Vec softplus(Vec x) {
+  const Vec one = splat(1.0f), y = exp(x), u = one + y;
+  // The bits of sqrt(1/2); what is above it in the exponent field is n.
+  const VecI bits = (VecI)u - 0x3f3504f3, n = bits >> 23;
+  const Vec m = (Vec)((bits & 0x007fffff) + 0x3f3504f3);
+  const Vec s = (m - one) / (m + one), z = s * s;
+  Vec p = splat(2.0f / 9.0f);
+  p = fma(p, z, splat(2.0f / 7.0f));
+  p = fma(p, z, splat(2.0f / 5.0f));
+  p = fma(p, z, splat(2.0f / 3.0f));
+  p = fma(p * z, s, s + s);
+  const Vec log_u = fma(to_float(n), splat(0.693147181f), p) + (y - (u - one)) / u;
+  return x > splat(20.0f) ? x : log_u;
 }
 
 OCTET_INLINE Vec sigmoid(Vec x) { return splat(1.0f) / (splat(1.0f) + exp(-x)); }
