@@ -111,7 +111,7 @@ bool lies_in_memory(const fs::path& folder) {
   std::error_code ignored;
   fs::path at = fs::absolute(folder, ignored);
   while (!fs::exists(at, ignored) && at.has_relative_path()) at = at.parent_path();
-  struct statfs info {};
+  struct statfs info{};
   if (::statfs(at.c_str(), &info) != 0) return false;
   // Its type is signed here and unsigned there.
   const auto type = static_cast<std::uint32_t>(info.f_type);

@@ -74,8 +74,7 @@ std::optional<FileLock> FileLock::try_create(const std::filesystem::path& path) 
 }
 
 bool FileLock::is_at(const std::filesystem::path& path) const {
-  struct stat open_file {
-  }, named{};
+  struct stat open_file{}, named{};
   return ::fstat(fd_, &open_file) == 0 && ::stat(path.c_str(), &named) == 0 &&
          open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino;
 }

@@ -245,10 +245,10 @@ TEST_F(WeightCacheTest, UnusableFoldersAreSaidOnce) {
 TEST_F(WeightCacheTest, AFullDiskIsSaidOnceAndLeavesNothing) {
   plain_ = start({});
   for (const rlim_t room : {rlim_t{5000}, rlim_t{9} << 20}) {
-    struct rlimit before {};
+    struct rlimit before{};
     ::getrlimit(RLIMIT_FSIZE, &before);
     const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-    const struct rlimit limit { room, before.rlim_max };
+    const struct rlimit limit{room, before.rlim_max};
     ::setrlimit(RLIMIT_FSIZE, &limit);
     const Start without = start();
     ::setrlimit(RLIMIT_FSIZE, &before);
@@ -264,28 +264,26 @@ TEST_F(WeightCacheTest, AFullDiskIsSaidOnceAndLeavesNothing) {
 // Whatever keeps a file from being read, but says nothing about its bytes, must not remove it.
 TEST_F(WeightCacheTest, AFileThatCantBeReadNowStays) {
   const Start own = start();
-  const auto bytes = fs::file_size(own.path);
   {
     ThreadPool pool(2);
     const auto backend = ops::make_backend({.backend = "cpu"}, pool);
     const auto checkpoint = checkpoint::Checkpoint::open(model_);
-    struct rlimit before {};
-    ::getrlimit(RLIMIT_AS, &before);
-    // Too little address space to map it.
-    std::ifstream statm("/proc/self/statm");
-    std::uint64_t pages = 0;
-    statm >> pages;
-    const auto now = pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    struct rlimit before{};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    // Descriptors for the lock only, not for the file beside it.
+    const int next = ::dup(STDIN_FILENO);
+    ASSERT_GE(next, 0);
+    ::close(next);
     WeightCacheOptions o = options();
     std::vector<std::string> said;
     o.say = [&](const std::string& line) { said.push_back(line); };
-    const struct rlimit limit { now + bytes / 2, before.rlim_max };
-    ::setrlimit(RLIMIT_AS, &limit);
+    const struct rlimit limit{static_cast<rlim_t>(next) + 1, before.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &limit);
     const WeightCache cache(*backend, checkpoint, pool, o);
-    ::setrlimit(RLIMIT_AS, &before);
+    ::setrlimit(RLIMIT_NOFILE, &before);
     EXPECT_EQ(cache.state(), State::off);
     ASSERT_EQ(said.size(), 1u);
-    EXPECT_NE(said[0].find("can't map"), std::string::npos) << said[0];
+    EXPECT_NE(said[0].find("can't open"), std::string::npos) << said[0];
   }
   EXPECT_TRUE(fs::exists(own.path));
   EXPECT_EQ(start().state, State::read);
