@@ -47,12 +47,15 @@ def panels_of(report):
         context = min(case["context"] for case in decode)
         same = [case for case in decode if case["context"] == context]
         lines = [("", points(same, "batch"))] if len({case["batch"] for case in same}) > 1 or not panels else []
-        if verify:
-            lines.append(("one sequence", points(verify, "rows")))
+        same = [case for case in verify if case["context"] == context]
+        verify = [case for case in verify if case["context"] != context]
+        if same:
+            lines.append(("one sequence", points(same, "rows")))
         if lines:
             panels[f"decode behind {context} tokens", "rows of a step"] = lines
-    elif verify:
-        panels["verification", "rows of a step"] = [("one sequence", points(verify, "rows"))]
+    for context in sorted({case["context"] for case in verify}):
+        same = [case for case in verify if case["context"] == context]
+        panels[f"verification behind {context} tokens", "rows of a step"] = [("one sequence", points(same, "rows"))]
     if prefill:
         panels["prefill", "tokens of the prompt"] = [("", points(prefill, "prompt"))]
     return panels

@@ -80,6 +80,7 @@ class Chat {
  public:
   explicit Chat(Options& o)
       : o_(o),
+        memory_limit_(o.compute.memory_limit()),
         machine_(o.compute),
         loaded_(o.model, machine_, o.compute, {.kv_dtype = o.compute.kv_dtype()}, false),
         template_(chat_template::ChatTemplate::load(loaded_.checkpoint.folder())),
@@ -126,8 +127,7 @@ class Chat {
     const model::PoolOptions caches{
         .num_tokens = static_cast<std::int64_t>(request.prompt.size()) + request.max_tokens,
         .kv_dtype = o_.compute.kv_dtype()};
-    require_memory(loaded_.checkpoint, caches,
-                   o_.compute.memory_limit() + loaded_.model->weight_bytes());
+    require_memory(loaded_.checkpoint, caches, memory_limit_);
     model::SequencePool pool(*machine_.backend, loaded_.model->config(), caches);
     generate::Generator generator(*loaded_.model, pool, {.num_tokens = loaded_.tokenizer->size()});
     tokenizer::StreamDecoder decoder(*loaded_.tokenizer, true);
@@ -164,6 +164,9 @@ class Chat {
   }
 
   Options& o_;
+  // Of before the weights were loaded: what is free afterwards counts them or, if they are mapped
+  // from a file, does not.
+  std::size_t memory_limit_;
   Machine machine_;
   LoadedModel loaded_;
   chat_template::ChatTemplate template_;

@@ -11,6 +11,7 @@
 #include "checkpoint/inventory.h"
 #include "checkpoint/locate.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/base/numa.h"
 #include "runtime/base/progress.h"
 #include "runtime/base/system.h"
 #include "runtime/base/text_file.h"
@@ -44,24 +45,35 @@ void ComputeOptions::add_to(CLI::App& app, bool with_kv) {
 
 void ComputeOptions::add_weight_cache_to(CLI::App& app) {
   app.add_option("--weight-cache", weight_cache,
-                 "where packed weights are kept for the next start: auto (~/.cache/octet/weights, "
-                 "large models only), off, or a folder")
+                 "where packed weights are kept for the next start: auto (~/.cache/octet/weights; "
+                 "only large models, on one NUMA node, if that is on a disk), off, or a folder")
       ->capture_default_str();
   app.add_option("--weight-cache-limit", weight_cache_limit,
-                 "most that the folder may hold; the longest unused goes first")
+                 "most that the folder may hold: 64G, 512M; the longest unused goes first")
       ->capture_default_str();
 }
 
 model::WeightCacheOptions ComputeOptions::weight_cache_options() const {
   model::WeightCacheOptions o;
-  o.limit_bytes = parse_bytes(weight_cache_limit);
+  // Of what? parse_bytes would take a share of the free memory.
+  if (weight_cache_limit.find('%') != std::string::npos)
+    fail(ErrorCode::invalid_argument,
+         "--weight-cache-limit {}: expected an amount, such as 64G or 512M", weight_cache_limit);
+  o.limits.limit_bytes = parse_bytes(weight_cache_limit);
   if (weight_cache == "off") return o;
   if (weight_cache.empty())
     fail(ErrorCode::invalid_argument, "--weight-cache: expected auto, off or a folder");
-  o.folder =
-      weight_cache == "auto" ? model::default_weight_cache() : std::filesystem::path(weight_cache);
-  // Who names a folder wants the file there, however small.
-  if (weight_cache != "auto") o.smallest_bytes = 0;
+  if (weight_cache != "auto") {
+    // Who names a folder wants the file there, however small.
+    o.folder = weight_cache;
+    o.smallest_bytes = 0;
+    return o;
+  }
+  // On several nodes packing places the weights, and a file's pages lie where they fell. In memory
+  // a file takes for good what it saves a later start.
+  const auto folder = model::default_weight_cache();
+  if (usable_nodes(numa_nodes(), affinity_cpus()).size() == 1 && !model::lies_in_memory(folder))
+    o.folder = folder;
   return o;
 }
 

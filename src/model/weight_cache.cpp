@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 #include <mutex>
 
 #include "checkpoint/inventory.h"
-#include "model/weight_folder.h"
 #include "runtime/base/error.h"
 #include "runtime/base/progress.h"
+#include "runtime/base/system.h"
 
 namespace octet::model {
 
@@ -19,8 +18,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kLargePage = std::size_t{2} << 20;
 
 // The folder's name for a person, a hash of all that a file is for.
-std::string file_name(const fs::path& checkpoint, const std::string& layout, std::int64_t rank,
-                      std::int64_t num_ranks) {
+std::string file_name(const fs::path& checkpoint, const std::string& layout) {
   std::error_code error;
   fs::path folder = fs::canonical(checkpoint, error);
   if (error) folder = checkpoint;
@@ -28,15 +26,31 @@ std::string file_name(const fs::path& checkpoint, const std::string& layout, std
   std::ranges::replace_if(
       name, [](unsigned char c) { return c < 128 && !std::isalnum(c) && c != '.' && c != '-'; },
       '_');
-  const std::string key = fmt::format("{}\n{}\n{}/{}", folder.string(), layout, rank, num_ranks);
+  const std::string key = fmt::format("{}\n{}", folder.string(), layout);
   return fmt::format("{}-{}{}", name, to_hex(hash128(std::as_bytes(std::span(key)))).substr(0, 16),
                      kWeightFileEnding);
 }
 
-// At most what the packed text model takes: codes of fewer bits may be held as bytes.
-std::uint64_t packed_bytes(const checkpoint::Inventory& i) {
-  const auto bits = static_cast<std::uint64_t>(std::clamp<std::int64_t>(i.bits, 1, 8));
-  return i.text_weight_bytes + i.quantized_bytes * (8 - bits) / bits;
+// What the packed text model takes at most.
+std::uint64_t packed_bytes(const checkpoint::Checkpoint& checkpoint,
+                           const checkpoint::Inventory& inventory) {
+  const auto bits = static_cast<std::uint64_t>(std::clamp<std::int64_t>(inventory.bits, 1, 8));
+  // Codes lie as bytes, or as float32 where no four of a group lie together.
+  const std::uint64_t of_code = inventory.group_size > 0 && inventory.group_size % 4 != 0 ? 4 : 1;
+  std::uint64_t total = 0;
+  for (const checkpoint::TensorInfo& t : checkpoint.tensors()) {
+    const std::string name = checkpoint::Checkpoint::canonical_name(t.name);
+    if (name.starts_with("model.visual.") || name.starts_with("mtp.")) continue;
+    std::uint64_t bytes = t.bytes.size();
+    if (name.ends_with(".qweight") || name.ends_with(".qzeros"))
+      bytes = bytes * 8 / bits * of_code;
+    else if (t.dtype == DType::f16)
+      bytes *= 2;  // float32
+    // Panels have 16 columns, blocks begin with a page, large linears begin and end with a large
+    // one.
+    total += bytes + std::min<std::uint64_t>(kLargePage, bytes / 4) + 2 * ops::kStoredAlignment;
+  }
+  return total;
 }
 
 }  // namespace
@@ -46,13 +60,10 @@ WeightCache::WeightCache(const ops::Backend& backend, const checkpoint::Checkpoi
     : backend_(backend), checkpoint_(checkpoint), options_(std::move(options)) {
   index_.layout = backend.weight_layout();
   if (index_.layout.empty() || options_.folder.empty()) return;
-  index_.rank = options_.rank;
-  index_.num_ranks = options_.num_ranks;
-  path_ = options_.folder /
-          file_name(checkpoint.folder(), index_.layout, options_.rank, options_.num_ranks);
+  path_ = options_.folder / file_name(checkpoint.folder(), index_.layout);
   try {
     index_.checkpoint = checkpoint::take_fingerprint(checkpoint);
-    if (!open(pool)) prepare(pool);
+    if (open(pool) != Found::good) prepare(pool);
   } catch (const std::exception& e) {  // also what std::filesystem throws
     if (const auto* error = dynamic_cast<const Error*>(&e);
         error && error->code() == ErrorCode::interrupted)
@@ -61,10 +72,11 @@ WeightCache::WeightCache(const ops::Backend& backend, const checkpoint::Checkpoi
     turn_.reset();
     state_ = State::off;
     say(
-        fmt::format("no weight cache: {}; the weights are packed at each start "
+        fmt::format("no weight cache: {}; this start packs the weights "
                     "(--weight-cache off: without this line)",
                     e.what()));
   }
+  bad_.reset();
 }
 
 WeightCache::~WeightCache() {
@@ -79,20 +91,23 @@ void WeightCache::say(const std::string& line) const {
   if (options_.say) options_.say(line);
 }
 
-bool WeightCache::open(ThreadPool& pool) {
+WeightCache::Found WeightCache::open(ThreadPool& pool) {
   std::error_code ignored;
-  if (!fs::exists(path_, ignored)) return false;
+  if (!fs::exists(path_, ignored)) return Found::nothing;
+  // Before the file is looked at: from now on nobody removes it to make room.
+  auto use = FileLock::try_shared(path_);
   std::string why;
   try {
-    // Before the file is looked at: from now on nobody removes it to make room.
-    auto use = FileLock::try_shared(path_);
     auto file = std::make_shared<const MappedFile>(path_);
-    WeightIndex found = parse_weight_index(file->bytes(), path_.string());
-    if (found.layout != index_.layout || found.rank != index_.rank ||
-        found.num_ranks != index_.num_ranks)
-      fail(ErrorCode::bad_data, "{}: expected {} of rank {} of {}, found {} of rank {} of {}",
-           path_.string(), index_.layout, index_.rank, index_.num_ranks, found.layout, found.rank,
-           found.num_ranks);
+    const auto read = [&](std::span<const std::byte> bytes) {
+      if (!file->populate(bytes))
+        fail(ErrorCode::unavailable, "{}: can't read {} bytes at {}", path_.string(), bytes.size(),
+             bytes.data() - file->bytes().data());
+    };
+    WeightIndex found = parse_weight_index(file->bytes(), path_.string(), read);
+    if (found.layout != index_.layout)
+      fail(ErrorCode::bad_data, "{}: expected {}, found {}", path_.string(), index_.layout,
+           found.layout);
     why = checkpoint::describe_change(found.checkpoint, index_.checkpoint);
     if (why.empty()) {
       verify(*file, found, pool);
@@ -103,17 +118,27 @@ bool WeightCache::open(ThreadPool& pool) {
       file_ = std::move(file);
       use_ = std::move(use);
       state_ = State::read;
-      return true;
+      return Found::good;
     }
     why = fmt::format("{} holds an earlier state of {} ({})", path_.string(),
                       checkpoint_.folder().string(), why);
   } catch (const Error& e) {
-    if (e.code() == ErrorCode::interrupted) throw;
+    if (e.code() == ErrorCode::not_found && !fs::exists(path_, ignored)) return Found::nothing;
+    // What fails for want of memory, descriptors or rights says nothing about the file.
+    if (e.code() != ErrorCode::bad_data) throw;
     why = e.what();
   }
   say(fmt::format("weight cache: {}; the weights are packed anew", why));
-  fs::remove(path_, ignored);
-  return false;
+  bad_ = std::move(use);
+  return Found::bad;
+}
+
+// Only under the writer's lock, and only the file that was looked at: another process may have put
+// a good one there meanwhile.
+void WeightCache::remove_bad() {
+  std::error_code ignored;
+  if (turn_ && bad_ && bad_->is_at(path_)) fs::remove(path_, ignored);
+  bad_.reset();
 }
 
 void WeightCache::verify(const MappedFile& file, const WeightIndex& index, ThreadPool& pool) const {
@@ -146,7 +171,7 @@ void WeightCache::verify(const MappedFile& file, const WeightIndex& index, Threa
 void WeightCache::prepare(ThreadPool& pool) {
   const auto inventory = checkpoint::take_inventory(checkpoint_);
   if (inventory.text_weight_bytes < options_.smallest_bytes) return;
-  const std::uint64_t bytes = packed_bytes(inventory);
+  const std::uint64_t bytes = packed_bytes(checkpoint_, inventory);
   fs::create_directories(options_.folder);
   turn_ = FileLock::try_create(path_.string() + kWeightLockEnding);
   if (!turn_) {
@@ -154,13 +179,14 @@ void WeightCache::prepare(ThreadPool& pool) {
                     path_.string()));
     return;
   }
+  remove_bad();
   // The one before may have finished between our look and the lock.
-  if (open(pool)) {
+  if (open(pool) == Found::good) {
     turn_.reset();
     return;
   }
-  make_weight_room(options_.folder, path_, bytes, options_.limit_bytes);
-  require_room(bytes);
+  remove_bad();
+  room_ = make_weight_room(options_.folder, path_, bytes, options_.limits);
   out_ = std::make_unique<OutputFile>(path_);
   state_ = State::written;
   const std::string head = weight_file_head();
@@ -169,16 +195,6 @@ void WeightCache::prepare(ThreadPool& pool) {
       fmt::format("writing the packed weights, about {}, to {} once, for faster starts "
                   "(--weight-cache off: never)",
                   format_bytes(static_cast<double>(bytes)), path_.string()));
-}
-
-void WeightCache::require_room(std::uint64_t bytes) const {
-  const fs::space_info space = fs::space(options_.folder);
-  const std::uint64_t keep = std::min<std::uint64_t>(options_.free_bytes, space.capacity / 10);
-  if (space.available < keep || space.available - keep < bytes)
-    fail(ErrorCode::unavailable, "{}: {} are needed and {} are to stay free, found {}",
-         options_.folder.string(), format_bytes(static_cast<double>(bytes)),
-         format_bytes(static_cast<double>(keep)),
-         format_bytes(static_cast<double>(space.available)));
 }
 
 // Written in whole chunks where possible: a file system that keeps a file in large pages makes them
@@ -237,7 +253,11 @@ std::unique_ptr<ops::PackedLinear> WeightCache::store(const std::string& name,
   l.in_features = packed.in_features();
   l.out_features = packed.out_features();
   l.description = stored.description;
-  require_room(packed.bytes());
+  require_weight_room(options_.folder, packed.bytes(), options_.limits);
+  // The estimate counts on a checkpoint whose modules are all alike.
+  if (position() + packed.bytes() > room_)
+    fail(ErrorCode::unavailable, "{}: it would pass the limit of {}", path_.string(),
+         format_bytes(static_cast<double>(options_.limits.limit_bytes)));
   // Large weights have their large pages for themselves.
   const std::size_t alignment =
       packed.bytes() >= 4 * kLargePage ? kLargePage : ops::kStoredAlignment;
@@ -282,8 +302,15 @@ std::unique_ptr<ops::PackedLinear> WeightCache::linear(const std::string& name,
     return restored;
   } catch (const Error& e) {
     // Every byte was as it had been written: only another version of octet writes such a file.
-    std::error_code ignored;
-    fs::remove(path_, ignored);
+    if (e.code() == ErrorCode::bad_data) {
+      try {
+        turn_ = FileLock::try_create(path_.string() + kWeightLockEnding);
+        bad_ = std::move(use_);
+        remove_bad();
+      } catch (const Error&) {
+        // Who may not write there leaves it.
+      }
+    }
     give_up(e.what());
   }
 }
@@ -301,35 +328,37 @@ void WeightCache::finish() {
     out_->write(write_weight_index(index_));
     flush_ = std::thread([this] { flush(); });
   } catch (const std::exception& e) {
-    // The weights in use stay good: their pages live as long as they are mapped.
-    say(fmt::format("weight cache: {}; nothing is kept for the next start", e.what()));
-    out_.reset();
-    turn_.reset();
+    drop(e.what());
   }
 }
 
 void WeightCache::flush() {
   try {
+    out_->sync(check_interrupt);
+  } catch (const Error& e) {
+    if (e.code() == ErrorCode::interrupted) return drop("");
+    // The kernel may take pages that it could not write for written, and forget them.
+    return drop(
+        fmt::format("{}; the weights in use are pages of this file and may be lost: "
+                    "restart octet, with --weight-cache off until the disk is well",
+                    e.what()));
+  }
+  try {
     out_->commit();
     use_ = FileLock::try_shared(path_);
+    out_.reset();
+    turn_.reset();
   } catch (const std::exception& e) {
-    say(fmt::format("weight cache: {}; nothing is kept for the next start", e.what()));
+    drop(e.what());
   }
-  out_.reset();
-  turn_.reset();
 }
 
-std::filesystem::path default_weight_cache() {
-  const auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return fs::path(value ? value : "");
-  };
-  // The standard says that a relative path is to be ignored.
-  if (const fs::path cache = variable("XDG_CACHE_HOME"); cache.is_absolute())
-    return cache / "octet" / "weights";
-  if (const fs::path home = variable("HOME"); home.is_absolute())
-    return home / ".cache" / "octet" / "weights";
-  return {};
+// The file will not be finished. The weights in use stay: their pages, and their room on the disk,
+// live as long as they are mapped.
+void WeightCache::drop(const std::string& why) {
+  if (!why.empty()) say(fmt::format("weight cache: {}; nothing is kept for the next start", why));
+  out_.reset();
+  turn_.reset();
 }
 
 }  // namespace octet::model

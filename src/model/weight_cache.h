@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "model/weight_folder.h"
 #include "model/weight_index.h"
 #include "runtime/base/file_lock.h"
 #include "runtime/base/output_file.h"
@@ -19,11 +20,7 @@ struct WeightCacheOptions {
   std::filesystem::path folder;  ///< made if need be
   /// Checkpoints whose text model is smaller are packed at each start: that takes no time.
   std::uint64_t smallest_bytes = 256'000'000;
-  /// All files of the folder together; the longest unused go first.
-  std::uint64_t limit_bytes = 64'000'000'000;
-  /// What must stay free on the disk: this or a tenth of it, whichever is less.
-  std::uint64_t free_bytes = 10'000'000'000;
-  std::int64_t rank = 0, num_ranks = 1;  ///< whose share of the weights is packed
+  WeightLimits limits;
   /// Called by the thread that reads, while it reads; may throw (an interruption).
   std::function<void(std::uint64_t done, std::uint64_t bytes)> progress;
   /// Takes lines for the user: what is written, what was wrong. Also called by another thread.
@@ -36,7 +33,8 @@ struct WeightCacheOptions {
 /// The first start writes each linear as it is packed and goes on with the file's pages instead of
 /// its own: the weights lie in memory once. The file is flushed by a thread of its own and gets its
 /// name when it is complete. A later start verifies every byte. Whatever fails is said once and
-/// the weights are packed as if there were no cache. Threads: one at a time.
+/// the weights are packed as if there were no cache; only a file whose content is wrong is removed.
+/// Threads: one at a time.
 class WeightCache {
  public:
   enum class State {
@@ -45,13 +43,13 @@ class WeightCache {
     written,  ///< weights are packed and written
   };
 
-  /// Finds and verifies the file of a checkpoint, or prepares to write it. Fails only by what
-  /// options.progress throws: without a usable folder the state is off. Costs the reading of the
-  /// whole file, at the speed of memory if its pages are there. `pool` is used only here; the
+  /// Finds and verifies the file of a checkpoint, or prepares to write it. Errors: interrupted, if
+  /// options.progress throws that; with any other failure the state is off. Costs the reading of
+  /// the whole file, at the speed of memory if its pages are there. `pool` is used only here; the
   /// others must outlive this.
   WeightCache(const ops::Backend& backend, const checkpoint::Checkpoint& checkpoint,
               ThreadPool& pool, WeightCacheOptions options);
-  /// Waits until the file is flushed.
+  /// Waits until the file is flushed; after an interruption (system.h) it is dropped instead.
   ~WeightCache();
   WeightCache(const WeightCache&) = delete;
   WeightCache& operator=(const WeightCache&) = delete;
@@ -74,10 +72,11 @@ class WeightCache {
   void wait();
 
  private:
-  bool open(ThreadPool& pool);
+  enum class Found { nothing, good, bad };
+  Found open(ThreadPool& pool);
+  void remove_bad();
   void verify(const MappedFile& file, const WeightIndex& index, ThreadPool& pool) const;
   void prepare(ThreadPool& pool);
-  void require_room(std::uint64_t bytes) const;
   std::size_t position() const { return out_->size() + staged_.size(); }
   void write(std::span<const std::byte> bytes);
   void pad(std::size_t alignment);
@@ -89,6 +88,7 @@ class WeightCache {
                                            const ops::PackedLinear& packed);
   [[noreturn]] void give_up(const std::string& why);
   void flush();
+  void drop(const std::string& why);
   void say(const std::string& line) const;
 
   const ops::Backend& backend_;
@@ -96,17 +96,16 @@ class WeightCache {
   WeightCacheOptions options_;
   State state_ = State::off;
   std::filesystem::path path_;
-  WeightIndex index_;  // of the file that is read, or so far of the one that is written
+  std::uint64_t room_ = 0;  // that the written file may take
+  WeightIndex index_;       // of the file that is read, or so far of the one that is written
   std::shared_ptr<const MappedFile> file_;
   std::optional<FileLock> use_;   // shared: nobody removes the file to make room
+  std::optional<FileLock> bad_;   // the same of a file that is to be written anew
   std::optional<FileLock> turn_;  // alone: nobody else writes this file
   std::unique_ptr<OutputFile> out_;
   std::vector<std::byte> staged_;  // what follows out_'s bytes, inside one chunk
   Hasher128 chunk_;
   std::thread flush_;
 };
-
-/// $XDG_CACHE_HOME/octet/weights or ~/.cache/octet/weights; empty if neither variable is set.
-std::filesystem::path default_weight_cache();
 
 }  // namespace octet::model

@@ -115,10 +115,15 @@ json::value to_value(const WeightIndex::Linear& l) {
                       {"blocks", std::move(blocks)}};
 }
 
-Trailer read_trailer(std::span<const std::byte> file, const std::string& name) {
+Trailer read_trailer(std::span<const std::byte> file, const std::string& name,
+                     const std::function<void(std::span<const std::byte>)>& before_reading) {
   Trailer t;
-  if (file.size() < ops::kStoredAlignment + sizeof t ||
-      std::memcmp(file.data(), kMagic.data(), kMagic.size()) != 0)
+  const bool whole = file.size() >= ops::kStoredAlignment + sizeof t;
+  if (whole && before_reading) {
+    before_reading(file.first(ops::kStoredAlignment));
+    before_reading(file.last(sizeof t));
+  }
+  if (!whole || std::memcmp(file.data(), kMagic.data(), kMagic.size()) != 0)
     fail(ErrorCode::bad_data, "{}: {} bytes, not a file of packed weights", name, file.size());
   std::memcpy(&t, file.data() + file.size() - sizeof t, sizeof t);
   if (std::memcmp(t.magic, Trailer{}.magic, sizeof t.magic) != 0)
@@ -154,8 +159,6 @@ std::string write_weight_index(const WeightIndex& index) {
   std::string text = to_json(json::object{
       {"format", kFormat},
       {"layout", index.layout},
-      {"rank", index.rank},
-      {"num_ranks", index.num_ranks},
       {"checkpoint", {{"files", std::move(files)}, {"content", index.checkpoint.content}}},
       {"chunk_bytes", static_cast<std::int64_t>(kWeightChunk)},
       {"data_bytes", static_cast<std::int64_t>(index.data_bytes)},
@@ -170,10 +173,13 @@ std::string write_weight_index(const WeightIndex& index) {
   return text;
 }
 
-WeightIndex parse_weight_index(std::span<const std::byte> file, const std::string& name) {
-  const Trailer t = read_trailer(file, name);
+WeightIndex parse_weight_index(
+    std::span<const std::byte> file, const std::string& name,
+    const std::function<void(std::span<const std::byte>)>& before_reading) {
+  const Trailer t = read_trailer(file, name, before_reading);
   const std::size_t begin = file.size() - sizeof t - t.index_bytes;
   const auto bytes = file.subspan(begin, t.index_bytes);
+  if (before_reading) before_reading(bytes);
   if (const Hash128 found = hash128(bytes); found != t.index_hash)
     fail(ErrorCode::bad_data, "{}: index: expected hash {}, found {}", name, to_hex(t.index_hash),
          to_hex(found));
@@ -185,8 +191,6 @@ WeightIndex parse_weight_index(std::span<const std::byte> file, const std::strin
     fail(ErrorCode::bad_data, "{}: format: expected {}, found {}", name, kFormat, format);
   WeightIndex index;
   index.layout = r.text(o, "layout");
-  index.rank = r.whole(o, "rank");
-  index.num_ranks = r.whole(o, "num_ranks");
   index.checkpoint = r.fingerprint(r.object(r.get(o, "checkpoint"), "checkpoint"));
   index.data_bytes = r.size(o, "data_bytes");
   if (index.data_bytes != begin) r.bad("data_bytes", fmt::format("{}", begin));

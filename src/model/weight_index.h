@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,7 +27,6 @@ struct WeightIndex {
     std::vector<Block> blocks;
   };
   std::string layout;  ///< Backend::weight_layout
-  std::int64_t rank = 0, num_ranks = 1;
   checkpoint::Fingerprint checkpoint;
   std::uint64_t data_bytes = 0;     ///< what the chunks cover, from the file's begin
   std::vector<std::string> chunks;  ///< hashes, as to_hex writes them
@@ -41,8 +40,12 @@ std::string weight_file_head();
 std::string write_weight_index(const WeightIndex& index);
 
 /// Reads the index of a whole file; no byte of the data is looked at. Everything is checked: head,
-/// trailer, hash of the index, every field, every block inside the data.
+/// trailer, hash of the index, every field, every block inside the data. `before_reading` gets each
+/// part of the file before it is touched (a mapped page that the disk can't give ends the process)
+/// and may throw.
 /// Errors: bad_data with `name` and what is wrong.
-WeightIndex parse_weight_index(std::span<const std::byte> file, const std::string& name);
+WeightIndex parse_weight_index(
+    std::span<const std::byte> file, const std::string& name,
+    const std::function<void(std::span<const std::byte>)>& before_reading = {});
 
 }  // namespace octet::model

@@ -23,16 +23,20 @@ bool lock(int fd, int how) {
   return result == 0;
 }
 
-// True if the path still leads to the open file.
-bool is_at(int fd, const std::filesystem::path& path) {
-  struct stat open_file {
-  }, named{};
-  return ::fstat(fd, &open_file) == 0 && ::stat(path.c_str(), &named) == 0 &&
-         open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino;
+// Network file systems lock a file alone only if it is open for writing; others lock it however it
+// is open, and a file of another user may only be read.
+int open_to_lock(const std::filesystem::path& path, int flags) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | flags, 0644);
+  const int code = errno;
+  if (fd >= 0 || (code != EACCES && code != EPERM && code != EROFS)) return fd;
+  const int read_only = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (read_only < 0) errno = code;
+  return read_only;
 }
 
 int open_and_lock(const std::filesystem::path& path, int how) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd =
+      how == LOCK_SH ? ::open(path.c_str(), O_RDONLY | O_CLOEXEC) : open_to_lock(path, 0);
   if (fd >= 0 && lock(fd, how)) return fd;
   if (fd >= 0) ::close(fd);
   return -1;
@@ -52,7 +56,7 @@ std::optional<FileLock> FileLock::try_exclusive(const std::filesystem::path& pat
 
 std::optional<FileLock> FileLock::try_create(const std::filesystem::path& path) {
   for (;;) {
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    const int fd = open_to_lock(path, O_CREAT);
     if (fd < 0)
       fail(ErrorCode::unavailable, "can't create {}: {}", path.string(), std::strerror(errno));
     if (!lock(fd, LOCK_EX)) {
@@ -63,10 +67,16 @@ std::optional<FileLock> FileLock::try_create(const std::filesystem::path& path) 
     }
     FileLock made(fd);
     // An earlier holder may have removed the file between open and lock: then it locks nothing.
-    if (!is_at(fd, path)) continue;
+    if (!made.is_at(path)) continue;
     made.remove_ = path;
     return made;
   }
+}
+
+bool FileLock::is_at(const std::filesystem::path& path) const {
+  struct stat open_file{}, named{};
+  return ::fstat(fd_, &open_file) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino;
 }
 
 FileLock::~FileLock() {

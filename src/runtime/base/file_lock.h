@@ -16,9 +16,12 @@ class FileLock {
   /// Locks a file alone. nullopt: others hold it, or it is absent or can't be locked.
   static std::optional<FileLock> try_exclusive(const std::filesystem::path& path);
   /// Makes the file if need be, locks it alone and removes it in the destructor, so that nothing
-  /// is left. nullopt: another holds it. Errors: unavailable if it can't be made or locked.
+  /// is left (another user's stays where the folder forbids that). nullopt: another holds it.
+  /// Errors: unavailable if it can't be made or locked.
   static std::optional<FileLock> try_create(const std::filesystem::path& path);
   ~FileLock();
+  /// True if the path still leads to the locked file.
+  bool is_at(const std::filesystem::path& path) const;
   FileLock(FileLock&& other) noexcept;
   FileLock& operator=(FileLock&& other) noexcept;
 

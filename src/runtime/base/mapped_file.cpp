@@ -58,15 +58,18 @@ MappedFile::MappedFile(const std::filesystem::path& path, std::size_t offset, st
 
 void MappedFile::map(int fd, std::size_t offset) {
   if (size_ == 0) return;  // mmap refuses length 0; an empty span says it all
-  void* p = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(offset));
+  // Pages have 4, 16 or 64 KiB; the caller's offset knows nothing of that.
+  before_ = offset % static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  void* p = ::mmap(nullptr, before_ + size_, PROT_READ, MAP_SHARED, fd,
+                   static_cast<off_t>(offset - before_));
   if (p == MAP_FAILED)
     fail(ErrorCode::unavailable, "can't map {} ({} bytes): {}", path_.string(), size_,
          std::strerror(errno));
-  data_ = static_cast<const std::byte*>(p);
+  data_ = static_cast<const std::byte*>(p) + before_;
 }
 
 MappedFile::~MappedFile() {
-  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_) ::munmap(const_cast<std::byte*>(data_) - before_, before_ + size_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept {
@@ -76,6 +79,7 @@ MappedFile::MappedFile(MappedFile&& other) noexcept {
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(before_, other.before_);
   std::swap(path_, other.path_);
   return *this;
 }
@@ -96,7 +100,7 @@ bool MappedFile::populate(std::span<const std::byte> range) const {
   auto* at = reinterpret_cast<void*>(begin);
 #ifdef MADV_POPULATE_READ
   // EINVAL: a kernel before 5.14; pages come when they are touched.
-  if (::madvise(at, end - begin, MADV_POPULATE_READ) != 0 && errno == EFAULT) return false;
+  if (::madvise(at, end - begin, MADV_POPULATE_READ) != 0 && errno != EINVAL) return false;
 #endif
   return true;
 }

@@ -13,7 +13,8 @@ class MappedFile {
   MappedFile() = default;
   /// Maps the whole file. Errors: not_found, or unavailable if it can't be mapped.
   explicit MappedFile(const std::filesystem::path& path);
-  /// Maps bytes [offset, offset + size) of a file that may still grow; offset a multiple of 4096.
+  /// Maps bytes [offset, offset + size) of a file that may still grow; bytes() is aligned as offset
+  /// is, up to the size of a page.
   /// Errors: as above; bad_data if the file ends before.
   MappedFile(const std::filesystem::path& path, std::size_t offset, std::size_t size);
   ~MappedFile();
@@ -25,14 +26,14 @@ class MappedFile {
 
   /// Tells the kernel that a range won't be needed soon, so that one resident layer stays one.
   void release(std::span<const std::byte> range) const;
-  /// Brings a range into memory and into this process's page tables now. False if the disk fails:
-  /// a later touch would end the process.
+  /// Brings a range into memory and into this process's page tables now. False if that fails: a
+  /// later touch may end the process. A kernel before 5.14 can't be asked: true, and nothing done.
   bool populate(std::span<const std::byte> range) const;
 
  private:
   void map(int fd, std::size_t offset);
   const std::byte* data_ = nullptr;
-  std::size_t size_ = 0;
+  std::size_t size_ = 0, before_ = 0;  // mapped before data_: a mapping begins with a page
   std::filesystem::path path_;
 };
 

@@ -51,7 +51,15 @@ OutputFile::~OutputFile() {
   if (!keep_partial_) ::unlink(partial_.c_str());
 }
 
-void OutputFile::sync() {
+void OutputFile::sync(const std::function<void()>& between) {
+  constexpr std::size_t kPiece = 64'000'000;
+  for (std::size_t at = 0; between && at < size_; at += kPiece) {
+    between();
+    // Not every file system can; what goes wrong here fsync says, too.
+    (void)::sync_file_range(
+        fd_, static_cast<off_t>(at), static_cast<off_t>(kPiece),
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  }
   if (::fsync(fd_) != 0) io_error("flush", partial_);
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -26,8 +27,9 @@ class OutputFile {
   std::size_t size() const { return size_; }
   /// Where it lies until commit().
   const std::filesystem::path& partial() const { return partial_; }
-  /// Flushes to the disk what is written so far.
-  void sync();
+  /// Flushes to the disk what is written so far. `between` is called before each 64 MB and may
+  /// throw to stop: a flush of a large file lasts minutes, and nothing else ends it.
+  void sync(const std::function<void()>& between = {});
   /// From now on the destructor leaves `NAME.partial` for a later process to go on with.
   void keep_partial() { keep_partial_ = true; }
 

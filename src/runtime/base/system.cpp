@@ -14,7 +14,7 @@ namespace octet {
 namespace {
 
 // "Name:   123 kB" of a /proc file, in bytes.
-std::size_t field_bytes(const char* file, const std::string& name) {
+std::size_t field_bytes(const std::filesystem::path& file, const std::string& name) {
   std::ifstream in(file);
   std::string key;
   std::size_t kb = 0;
@@ -25,30 +25,44 @@ std::size_t field_bytes(const char* file, const std::string& name) {
 }
 
 // A number of a cgroup v2 file; 0 for "max" or none.
-std::size_t cgroup_number(const char* file) {
+std::size_t cgroup_number(const std::filesystem::path& file) {
   std::ifstream in(file);
   std::size_t n = 0;
   return in >> n ? n : 0;
 }
 
+// Bytes of a cgroup that the kernel takes back before it runs short: pages of files.
+std::size_t cgroup_file_pages(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  std::string key;
+  std::size_t n = 0, bytes = 0;
+  while (in >> key >> n)
+    if (key == "active_file" || key == "inactive_file") bytes += n;
+  return bytes;
+}
+
 std::atomic<bool> interrupt_seen{false};
 
-void on_signal(int) {
-  // The second signal ends the process in the ordinary way.
+void on_signal(int signal) {
+  // The second signal ends the process in the ordinary way, as soon as this returns.
   if (interrupt_seen.exchange(true)) {
     ::signal(SIGINT, SIG_DFL);
     ::signal(SIGTERM, SIG_DFL);
+    ::raise(signal);
   }
 }
 
 }  // namespace
 
-std::size_t available_memory_bytes() {
-  std::size_t bytes = field_bytes("/proc/meminfo", "MemAvailable");
-  const std::size_t limit = cgroup_number("/sys/fs/cgroup/memory.max");
-  const std::size_t used = cgroup_number("/sys/fs/cgroup/memory.current");
-  if (limit > 0) bytes = std::min(bytes, limit > used ? limit - used : 0);
-  return bytes;
+std::size_t available_memory_bytes(const std::filesystem::path& root) {
+  const auto cgroup = root / "sys/fs/cgroup";
+  std::size_t bytes = field_bytes(root / "proc/meminfo", "MemAvailable");
+  const std::size_t limit = cgroup_number(cgroup / "memory.max");
+  if (bytes == 0 || limit == 0) return bytes;
+  std::size_t used = cgroup_number(cgroup / "memory.current");
+  used -= std::min(used, cgroup_file_pages(cgroup / "memory.stat"));
+  // 0 would say that nothing is known.
+  return std::min(bytes, std::max<std::size_t>(limit - std::min(limit, used), 4096));
 }
 
 std::size_t total_memory_bytes() {

@@ -13,6 +13,7 @@ cat >"$work/octet" <<'OCTET'
 #!/usr/bin/env bash
 echo "octet $*" >>"$WORK/calls"
 n=$(grep -c ^octet "$WORK/calls")
+rm -rf "${REMOVE-}"
 echo "{\"machine\": {\"read_gb_s\": 50}, \"cases\": [
   {\"kind\": \"prefill\", \"tokens_per_second\": {\"median\": ${n}00}},
   {\"kind\": \"decode\", \"bandwidth_fraction\": 0.$n, \"tokens_per_second\": {\"median\": ${n}0}}]}"
@@ -51,3 +52,13 @@ if compare --ik "$work/llama-bench" --gguf "$work/weights.gguf" --rounds 1 >/dev
 fi
 grep -q broken "$work/said" || wrong "its last words are missing"
 if compare --rounds 0 2>/dev/null; then wrong "--rounds 0 was taken"; fi
+
+rm "$work/calls"
+if compare --rounds 1 --json "$work/none/result.json" >/dev/null 2>"$work/said"; then wrong "--json to no folder was taken"; fi
+grep -q -e "--json $work/none/result.json" "$work/said" || wrong "what is wrong with --json: $(cat "$work/said")"
+[ ! -e "$work/calls" ] || wrong "measured although --json can't be written"
+mkdir "$work/gone"
+if REMOVE=$work/gone compare --rounds 1 --json "$work/gone/result.json" >"$work/table" 2>/dev/null; then
+  wrong "a lost --json went unnoticed"
+fi
+grep -qF '| octet auto | 100' "$work/table" || wrong "a lost --json took the table with it: $(cat "$work/table")"

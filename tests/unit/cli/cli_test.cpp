@@ -77,6 +77,9 @@ TEST(Cli, MissingAndDamagedModels) {
 
 TEST(Cli, TooLittleMemoryIsSaidBeforehand) {
   expect_failure({"chat", kTiny, "hi", "--max-memory", "1M"}, 4, {"1.0", "--max-memory"});
+  // Weights of 23 MB fit, with caches of 20 MB they don't: what is loaded is not free once more.
+  expect_failure({"chat", kTiny, "hi", "--max-memory", "30M", "--max-tokens", "10000"}, 4,
+                 {"30.00 MB", "does not fit", "would fit"});
 }
 
 TEST(Cli, JsonObjects) {
@@ -149,6 +152,7 @@ TEST(Cli, SecondStartTakesTheWeightsFromTheCache) {
   expect(chat("auto"), "packed", "");  // too small to be worth a file
   expect_failure({"chat", kTiny, "hi", "--weight-cache", ""}, 2, {"--weight-cache"});
   expect_failure({"chat", kTiny, "hi", "--weight-cache-limit", "much"}, 2, {"much"});
+  expect_failure({"chat", kTiny, "hi", "--weight-cache-limit", "50%"}, 2, {"50%", "64G"});
 }
 
 // A second or two of work.

@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <functional>
 #include <thread>
@@ -13,6 +16,7 @@
 #include "runtime/base/numa.h"
 #include "runtime/base/output_file.h"
 #include "runtime/base/progress.h"
+#include "runtime/base/system.h"
 #include "support/support.h"
 
 namespace octet {
@@ -85,11 +89,42 @@ TEST(Files, MapsAPartThatMayGrow) {
   EXPECT_EQ(part.bytes().size(), 4096u);
   EXPECT_EQ(static_cast<char>(part.bytes()[0]), 'b');
   EXPECT_TRUE(part.populate(part.bytes()));
+  // A mapping begins with a page; a part need not.
+  MappedFile odd(path, 4100, 4093);
+  EXPECT_TRUE(odd.populate(odd.bytes()));
+  EXPECT_EQ(static_cast<char>(odd.bytes().front()), 'b');
+  const MappedFile moved = std::move(odd);
+  EXPECT_EQ(static_cast<char>(moved.bytes().back()), 'c');
   EXPECT_EQ(code_of([&] { MappedFile(path, 4096, 4098); }), ErrorCode::bad_data);
   EXPECT_EQ(code_of([&] { MappedFile(path, 1 << 20, 0); }), ErrorCode::bad_data);
 }
 
+TEST(Files, AFlushCanBeStopped) {
+  const test::ScratchFolder folder;
+  OutputFile file(folder.path() / "f");
+  file.write("hello");
+  int calls = 0;
+  file.sync([&] { ++calls; });
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(code_of([&] { file.sync([] { fail(ErrorCode::interrupted, "stop"); }); }),
+            ErrorCode::interrupted);
+}
+
+// False where madvise doesn't know the request: Linux before 5.14, some sandboxes.
+bool can_populate() {
+#ifdef MADV_POPULATE_READ
+  const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  void* page = mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const bool can = page != MAP_FAILED && madvise(page, size, MADV_POPULATE_READ) == 0;
+  if (page != MAP_FAILED) munmap(page, size);
+  return can;
+#else
+  return false;
+#endif
+}
+
 TEST(Files, PagesThatAFileLostAreNoticed) {
+  if (!can_populate()) GTEST_SKIP() << "this kernel can't populate";
   const test::ScratchFolder folder;
   const auto path = folder.path() / "f";
   write_file(path, std::string(3 * 4096, 'a'));
@@ -129,6 +164,72 @@ TEST(FileLock, AMadeLockLeavesNothing) {
   EXPECT_TRUE(FileLock::try_create(path));
   EXPECT_EQ(code_of([&] { (void)FileLock::try_create(folder.path() / "no" / "lock"); }),
             ErrorCode::unavailable);
+}
+
+// Somebody else's, which may only be read, as one that was left in a shared folder.
+TEST(FileLock, LocksWhatItMayOnlyRead) {
+  const test::ScratchFolder folder;
+  const auto path = folder.path() / "lock";
+  write_file(path, "");
+  chmod(path.c_str(), 0444);
+  chmod(folder.path().c_str(), 0755);
+  const bool root = geteuid() == 0;  // may write to everything
+  if (root) ASSERT_EQ(seteuid(65534), 0);
+  bool created = false, alone = false;
+  try {
+    created = FileLock::try_create(path).has_value();
+    alone = !root || FileLock::try_exclusive(path).has_value();  // else removed with the lock
+  } catch (const Error& e) {
+    ADD_FAILURE() << e.what();
+  }
+  if (root) ASSERT_EQ(seteuid(0), 0);
+  EXPECT_TRUE(created);
+  EXPECT_TRUE(alone);
+}
+
+TEST(FileLock, KnowsWhetherItsFileWasReplaced) {
+  const test::ScratchFolder folder;
+  const auto path = folder.path() / "f";
+  write_file(path, "x");
+  const auto lock = FileLock::try_shared(path);
+  ASSERT_TRUE(lock);
+  EXPECT_TRUE(lock->is_at(path));
+  write_file(path, "y");
+  EXPECT_FALSE(lock->is_at(path));
+  std::filesystem::remove(path);
+  EXPECT_FALSE(lock->is_at(path));
+}
+
+TEST(System, PagesOfFilesAreFreeMemory) {
+  const test::ScratchFolder folder;
+  const auto root = folder.path(), cgroup = root / "sys/fs/cgroup";
+  std::filesystem::create_directories(root / "proc");
+  std::filesystem::create_directories(cgroup);
+  EXPECT_EQ(available_memory_bytes(root), 0u);  // unknown
+  write_file(root / "proc/meminfo", "MemTotal: 9000 kB\nMemAvailable:  8000 kB\n");
+  EXPECT_EQ(available_memory_bytes(root), 8'192'000u);
+  write_file(cgroup / "memory.max", "max\n");
+  write_file(cgroup / "memory.current", "5000000\n");
+  EXPECT_EQ(available_memory_bytes(root), 8'192'000u);
+  write_file(cgroup / "memory.max", "6000000\n");
+  EXPECT_EQ(available_memory_bytes(root), 1'000'000u);
+  write_file(cgroup / "memory.stat",
+             "anon 900000\nfile 4100000\ninactive_file 1500000\nactive_file 2500000\n");
+  EXPECT_EQ(available_memory_bytes(root), 5'000'000u);
+  // All in use is not the same as unknown.
+  write_file(cgroup / "memory.current", "99000000\n");
+  EXPECT_EQ(available_memory_bytes(root), 4096u);
+}
+
+TEST(SystemDeathTest, TheSecondSignalEndsTheProcess) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto signals = [](int count) {
+    install_interrupt_handler();
+    for (int i = 0; i < count; ++i) raise(SIGINT);
+    _exit(interrupted() ? 7 : 8);
+  };
+  EXPECT_EXIT(signals(1), testing::ExitedWithCode(7), "");
+  EXPECT_EXIT(signals(2), testing::KilledBySignal(SIGINT), "");
 }
 
 // The published values of XXH3-128 for no bytes, and pieces equal to the whole.

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "runtime/ops/cpu/kernels.h"
