@@ -132,8 +132,9 @@ void run(const Options& o) {
   } else {
     const auto shape = model::published_shape(o.synthetic);
     fmt::print(stderr, "making random weights of {}\n", o.synthetic);
-    made = std::make_unique<model::TextModel>(*machine.backend,
-                                              model::synthetic_parts(*machine.backend, shape));
+    made = std::make_unique<model::TextModel>(
+        *machine.backend,
+        model::synthetic_parts(*machine.backend, shape, model::synthetic_bits(o.synthetic)));
   }
   model::TextModel& model = loaded ? *loaded->model : *made;
   model::SequencePool pool(*machine.backend, model.config(), caches);
@@ -217,8 +218,9 @@ Command add_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
   auto* c = app.add_subcommand("bench", "Measures prefill and decode beside the machine's limits");
   c->add_option("MODEL", o->model, "folder, `tiny`, or hub id");
-  c->add_option("--synthetic", o->synthetic,
-                "random weights of a published size: 0.8b, 2b, 4b, 9b, 27b; with :layers=N");
+  c->add_option(
+      "--synthetic", o->synthetic,
+      "random weights of a published size: 0.8b, 2b, 4b, 9b, 27b; with :layers=N, :bits=4");
   c->add_option("--prompt", o->prompts, "prefill lengths")->delimiter(',')->capture_default_str();
   c->add_option("--decode", o->decode, "tokens of a decode measurement")->capture_default_str();
   c->add_option("--batch", o->batches, "sequences decoded together")

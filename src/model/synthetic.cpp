@@ -50,8 +50,8 @@ struct Random {
 
 class Maker {
  public:
-  Maker(ops::Backend& backend, const checkpoint::TextConfig& config)
-      : backend_(backend), config_(config) {}
+  Maker(ops::Backend& backend, const checkpoint::TextConfig& config, std::int64_t bits)
+      : backend_(backend), config_(config), bits_(bits) {}
 
   // Values around +-scale with zero mean, as bfloat16.
   std::vector<std::byte> dense(std::int64_t n, std::int64_t k) {
@@ -71,9 +71,15 @@ class Maker {
     ops::LinearPart part{.out_features = n, .in_features = k, .quantized = true};
     part.codes.codes = storage_.back().data();
     part.codes.group_size = 32;
+    if (bits_ < 8) {
+      for (std::byte& b : storage_.back()) b &= static_cast<std::byte>((1 << bits_) - 1);
+      part.codes.zeros.assign(static_cast<std::size_t>(n * (k / 32)),
+                              static_cast<std::uint8_t>(1 << (bits_ - 1)));
+    }
     part.codes.scales.assign(
         static_cast<std::size_t>(n * (k / 32)),
-        f16_to_float(float_to_f16(2.0f / (127 * std::sqrt(static_cast<float>(k))))));
+        f16_to_float(float_to_f16(2.0f / (static_cast<float>((1 << (bits_ - 1)) - 1) *
+                                          std::sqrt(static_cast<float>(k))))));
     parts_.push_back(std::move(part));
   }
 
@@ -137,6 +143,7 @@ class Maker {
  private:
   ops::Backend& backend_;
   const checkpoint::TextConfig& config_;
+  std::int64_t bits_;
   Random random_;
   std::vector<ops::LinearPart> parts_;
   std::vector<std::vector<std::byte>> storage_;
@@ -172,8 +179,16 @@ checkpoint::TextConfig published_shape(const std::string& name) {
        name);
 }
 
-TextModel::Parts synthetic_parts(ops::Backend& backend, const checkpoint::TextConfig& config) {
-  Maker maker(backend, config);
+std::int64_t synthetic_bits(const std::string& name) {
+  const std::int64_t bits = option(name, "bits").value_or(8);
+  if (bits < 2 || bits > 8)
+    fail(ErrorCode::invalid_argument, "--synthetic {}: bits must be 2 to 8", name);
+  return bits;
+}
+
+TextModel::Parts synthetic_parts(ops::Backend& backend, const checkpoint::TextConfig& config,
+                                 std::int64_t bits) {
+  Maker maker(backend, config, bits);
   TextModel::Parts parts;
   parts.config = config;
   parts.storage = maker.dense(config.vocab_size, config.hidden_size);

@@ -308,6 +308,9 @@ TEST(Synthetic, ShapesOfEverySize) {
   EXPECT_EQ(published_shape("27b:layers=4").num_hidden_layers, 4);
   EXPECT_THROW(published_shape("5b"), Error);
   EXPECT_THROW(published_shape("4b:layers=x"), Error);
+  EXPECT_EQ(synthetic_bits("4b:layers=8"), 8);
+  EXPECT_EQ(synthetic_bits("4b:bits=4:layers=8"), 4);
+  EXPECT_THROW(synthetic_bits("4b:bits=9"), Error);
   ThreadPool pool(2);
   const auto backend = ops::make_backend({}, pool);
   TextModel model(*backend, synthetic_parts(*backend, published_shape("0.8b:layers=4:vocab=512")));

@@ -174,7 +174,9 @@ TEST(FileLock, LocksWhatItMayOnlyRead) {
   chmod(path.c_str(), 0444);
   chmod(folder.path().c_str(), 0755);
   const bool root = geteuid() == 0;  // may write to everything
-  if (root) ASSERT_EQ(seteuid(65534), 0);
+  if (root) {
+    ASSERT_EQ(seteuid(65534), 0);
+  }
   bool created = false, alone = false;
   try {
     created = FileLock::try_create(path).has_value();
@@ -182,7 +184,9 @@ TEST(FileLock, LocksWhatItMayOnlyRead) {
   } catch (const Error& e) {
     ADD_FAILURE() << e.what();
   }
-  if (root) ASSERT_EQ(seteuid(0), 0);
+  if (root) {
+    ASSERT_EQ(seteuid(0), 0);
+  }
   EXPECT_TRUE(created);
   EXPECT_TRUE(alone);
 }
