@@ -113,6 +113,8 @@ void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, c
   // Two terms: both sums at once, or, where the registers hold only one, first the high terms and
   // then the low ones on top.
   constexpr bool kFold = kTerms == 2 && kRows * kVecs > kInt8BothSums;
+  // More rows take longer over a line, and are over it in bursts.
+  constexpr std::int64_t kDistance = kRows == 1 ? 2048 : 4096;
   constexpr std::int64_t kStep = kInt8Group * kPanel / (kHalves ? 2 : 1);
   const std::size_t scale_bytes = w.group_bytes - w.code_bytes();
   for (std::int64_t k0 = 0; k0 < w.in_features; k0 += w.group_size) {
@@ -132,7 +134,7 @@ void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, c
           VecI words[kVecs];
           for (int p = 0; p < kPanels; ++p) {
             if (kAhead && first && (!kHalves || i % 2 == 0))
-              __builtin_prefetch(at[p] + i * 4 * kPanel / (kHalves ? 2 : 1) + 2048);
+              __builtin_prefetch(at[p] + i * 4 * kPanel / (kHalves ? 2 : 1) + kDistance);
             for (int s = 0; s < kPanelVecs; ++s)
               words[p * kPanelVecs + s] = code_words<kHalves>(at[p] + s * kWidth * 4, i);
           }

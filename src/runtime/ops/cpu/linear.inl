@@ -148,7 +148,7 @@ struct Direct {
         for (int s = 0; s < kPanelVecs; ++s) {
           const std::byte* at = panels[p] + (k0 + k) * 2 * kPanel + s * kWidth * 4;
           // Some KiB ahead: the hardware follows a few streams only up to the page's end.
-          if (s == 0) __builtin_prefetch(at + 2048);
+          if (s == 0) __builtin_prefetch(at + (kRows == 1 ? 2048 : 4096));
           const VecI words = load_words(at);
           take(x + k, ldx, p, s, bf16_low(words));
           if (k + 1 < count) take(x + k + 1, ldx, p, s, bf16_high(words));
@@ -173,7 +173,7 @@ struct Direct {
       constexpr int kCodes = kHalves ? 8 : 4;  // of a column in a word
       for (; k < end; k += kCodes)
         for (int p = 0; p < kPanels; ++p) {
-          __builtin_prefetch(codes[p] + 2048);
+          __builtin_prefetch(codes[p] + (kRows == 1 ? 2048 : 4096));
           for (int s = 0; s < kPanelVecs; ++s) {
             const VecI words = load_words(codes[p] + s * kWidth * 4);
             for (int j = 0; j < kCodes; ++j)
