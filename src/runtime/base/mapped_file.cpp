@@ -39,7 +39,7 @@ Descriptor open_regular(const std::filesystem::path& path, struct stat& info) {
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  struct stat info {};
+  struct stat info{};
   const Descriptor d = open_regular(path, info);
   size_ = static_cast<std::size_t>(info.st_size);
   map(d.fd, 0);
@@ -47,7 +47,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
 
 MappedFile::MappedFile(const std::filesystem::path& path, std::size_t offset, std::size_t size)
     : size_(size), path_(path) {
-  struct stat info {};
+  struct stat info{};
   const Descriptor d = open_regular(path, info);
   const auto end = static_cast<std::size_t>(info.st_size);
   if (offset > end || size > end - offset)
@@ -106,7 +106,7 @@ bool MappedFile::populate(std::span<const std::byte> range) const {
 }
 
 std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) {
-  struct stat info {};
+  struct stat info{};
   const Descriptor d = open_regular(path, info);
   std::string text;
   char buffer[1 << 16];
