@@ -64,9 +64,7 @@ void amx_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, co
   const std::byte* at = w.data + static_cast<std::size_t>(panel) * w.panel_bytes;
   const std::size_t scale_bytes = w.group_bytes - w.code_bytes();
   for (std::int64_t k0 = 0; k0 < w.in_features; k0 += w.group_size) {
-    const std::byte* factor = at + w.code_bytes();
-    const Vec scale =
-        w.f32_scales ? load(reinterpret_cast<const float*>(factor)) : load_f16(factor);
+    const Vec scale = group_scale(w, at + w.code_bytes(), 0);
     for (std::int64_t k = 0; k < w.group_size; k += kInt8Group) {
       if constexpr (kHalves) {
         for (int i = 0; i < kInt8Group / 4; ++i) {
@@ -89,14 +87,14 @@ void amx_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, co
         _tile_stored(1, sums[1], 64);
       }
       for (int r = 0; r < kTileRows; ++r) {
-        VecI sum, correction = splat_word(corrections + r);
+        const VecI correction = correction_of<kHalves>(corrections + r);
+        VecI sum;
         std::memcpy(&sum, sums[kTerms - 1][r], 64);
         if constexpr (kTerms == 2) {
           VecI high;
           std::memcpy(&high, sums[0][r], 64);
           sum += high << 7;
         }
-        if constexpr (kHalves) correction >>= 4;  // -8 times the sum
         totals[r] = fma(to_float(sum + correction), scale * splat(scales[r]), totals[r]);
       }
       x += kTerms * kInt8Group * kTileRows;

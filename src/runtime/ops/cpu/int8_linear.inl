@@ -81,6 +81,19 @@ OCTET_INLINE VecI splat_word(const void* p) {
   return VecI{} + word;
 }
 
+// What to add to a row's sums over a group, for weight codes around 128 (halves: around 8).
+template <bool kHalves>
+OCTET_INLINE VecI correction_of(const std::int32_t* row) {
+  if constexpr (kInt8Corrects) return splat_word(row) >> (kHalves ? 4 : 0);
+  return VecI{};
+}
+
+// Scales of kWidth columns of a group, from the s-th vector of those at `factor`.
+OCTET_INLINE Vec group_scale(const PanelWeight& w, const std::byte* factor, int s) {
+  return w.f32_scales ? load(reinterpret_cast<const float*>(factor) + s * kWidth)
+                      : load_f16(factor + s * kWidth * 2);
+}
+
 // The i-th four codes of each column of a group, as bytes around a zero point of 128 (or 8, where
 // the corrections take that into account).
 template <bool kHalves>
@@ -123,9 +136,7 @@ void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, c
     for (std::int64_t k = 0; k < w.group_size; k += kInt8Group) {
       VecI sums[kRows][kVecs], high[kRows][kVecs] = {};  // high: of two terms only
       for (int r = 0; r < kRows; ++r) {
-        VecI start = {};
-        if constexpr (kInt8Corrects && !kFold) start = splat_word(corrections + r);
-        if constexpr (kHalves) start >>= 4;  // -8 times the sum
+        const VecI start = kFold ? VecI{} : correction_of<kHalves>(corrections + r);
         for (int v = 0; v < kVecs; ++v) sums[r][v] = start;
       }
       const auto add = [&](bool first, bool last) __attribute__((always_inline)) {
@@ -153,9 +164,7 @@ void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, c
       if constexpr (kFold) {
         add(true, false);
         for (int r = 0; r < kRows; ++r) {
-          VecI correction = {};
-          if constexpr (kInt8Corrects) correction = splat_word(corrections + r);
-          if constexpr (kHalves) correction >>= 4;
+          const VecI correction = correction_of<kHalves>(corrections + r);
           for (int v = 0; v < kVecs; ++v) sums[r][v] = (sums[r][v] << 7) + correction;
         }
         add(false, true);
@@ -164,9 +173,7 @@ void int8_tile(const PanelWeight& w, std::int64_t panel, const std::int8_t* x, c
       }
       for (int p = 0; p < kPanels; ++p)
         for (int s = 0; s < kPanelVecs; ++s) {
-          const Vec scale = w.f32_scales
-                                ? load(reinterpret_cast<const float*>(factor[p]) + s * kWidth)
-                                : load_f16(factor[p] + s * kWidth * 2);
+          const Vec scale = group_scale(w, factor[p], s);
           const int v = p * kPanelVecs + s;
           for (int r = 0; r < kRows; ++r) {
             const VecI sum = kTerms == 1 || kFold ? sums[r][v] : (high[r][v] << 7) + sums[r][v];
