@@ -5,7 +5,7 @@ std::uint64_t read_words(const std::byte* data, std::size_t bytes) {
   constexpr std::size_t kStep = sizeof(VecI) * 8;
   for (std::size_t i = 0; i + kStep <= bytes; i += kStep) {
     __builtin_prefetch(data + i + 4096);
-    for (int v = 0; v < 8; ++v) sums[v] += load_words(data + i + static_cast<std::size_t>(v) * sizeof(VecI));
+    for (int v = 0; v < 8; ++v) sums[v] ^= load_words(data + i + static_cast<std::size_t>(v) * sizeof(VecI));
   }
   std::uint64_t total = 0;
   for (int v = 0; v < 8; ++v)
