@@ -33,7 +33,8 @@ void apply_mask(std::span<float> logits, std::span<const std::uint32_t> mask) {
   for (std::size_t word = 0; word * 32 < logits.size(); ++word) {
     const std::uint32_t bits = word < mask.size() ? mask[word] : 0;
     if (bits == ~std::uint32_t{0}) continue;
-    const auto row = logits.subspan(word * 32, std::min<std::size_t>(32, logits.size() - word * 32));
+    const auto row =
+        logits.subspan(word * 32, std::min<std::size_t>(32, logits.size() - word * 32));
     if (bits == 0) {
       std::ranges::fill(row, -kInf);
       continue;
@@ -47,7 +48,8 @@ void apply_mask(std::span<float> logits, std::span<const std::uint32_t> mask) {
 
 Sampler::Sampler(const SamplingParams& params, std::int64_t num_tokens,
                  std::span<const std::int32_t> prompt)
-    : params_(params), num_tokens_(static_cast<std::size_t>(std::max<std::int64_t>(0, num_tokens))) {
+    : params_(params),
+      num_tokens_(static_cast<std::size_t>(std::max<std::int64_t>(0, num_tokens))) {
   validate(params, num_tokens);
   if (!params.allowed_token_ids.empty()) {
     allowed_.resize((num_tokens_ + 31) / 32);
@@ -77,7 +79,9 @@ bool Sampler::has_masks() const {
 }
 
 // vLLM lifts what is neither greedy nor safe to divide by.
-double Sampler::temperature() const { return std::max(params_.temperature, 0.01); }
+double Sampler::temperature() const {
+  return std::max(params_.temperature, 0.01);
+}
 
 void Sampler::accept(std::int32_t id) {
   ++position_;
@@ -89,8 +93,7 @@ void Sampler::accept(std::int32_t id) {
   if (history_length_ == 0) return;
   history_.push_back(id);
   if (history_.size() >= 2 * history_length_ + 16)
-    history_.erase(history_.begin(),
-                   history_.end() - static_cast<std::ptrdiff_t>(history_length_));
+    history_.erase(history_.begin(), history_.end() - static_cast<std::ptrdiff_t>(history_length_));
 }
 
 void Sampler::mask_bad_words(std::span<float> logits) const {
@@ -108,7 +111,8 @@ void Sampler::mask_tokens(std::span<float> logits, std::span<const std::uint32_t
   if (!mask.empty()) apply_mask(logits, mask);
   if (position_ < params_.min_tokens)
     for (const std::int32_t id : params_.min_tokens_stop_ids)
-      if (static_cast<std::size_t>(id) < logits.size()) logits[static_cast<std::size_t>(id)] = -kInf;
+      if (static_cast<std::size_t>(id) < logits.size())
+        logits[static_cast<std::size_t>(id)] = -kInf;
   for (const auto& [id, bias] : params_.logit_bias)
     if (static_cast<std::size_t>(id) < logits.size())
       logits[static_cast<std::size_t>(id)] += std::clamp(bias, -100.0f, 100.0f);

@@ -17,17 +17,18 @@ class LogitScan;
 /// Chooses the tokens of one answer, in the order of vLLM's sampler:
 ///  1. raw logits or log-probabilities are what the model gave;
 ///  2. allowed_token_ids, bad_words, the constraint's mask; 3. min_tokens, logit_bias;
-///  4. penalties: repetition (prompt and answer), frequency, presence (answer), in single precision;
+///  4. penalties: repetition (prompt and answer), frequency, presence (answer), in single
+///  precision;
 ///  5. greedy, if temperature is below 1e-5; else 6. logits / temperature, 7. min_p,
 ///  8. top_k, then top_p of what it left, at least one token, equal logits by id;
 ///  9. a race of the rest (token_race.h).
 /// Processed logits are those after step 8 (greedy: 4).
 ///
 /// Same parameters, prompt, logits and number of tokens before: same token, bit for bit on one
-/// build, whatever was drawn before or beside. So a draft is verified by sampling its rows one after
-/// the other and stopping at the first token that differs.
-/// Threads: one at a time for a sampler, different ones at once. A thread keeps scratch of 1 MB, up
-/// to 4 MB where a cut keeps most of a vocabulary of 250,000.
+/// build, whatever was drawn before or beside. So a draft is verified by sampling its rows one
+/// after the other and stopping at the first token that differs. Threads: one at a time for a
+/// sampler, different ones at once. A thread keeps scratch of 1 MB, up to 4 MB where a cut keeps
+/// most of a vocabulary of 250,000.
 class Sampler {
  public:
   /// num_tokens: ids at and above it have no token and are never chosen.
@@ -35,14 +36,14 @@ class Sampler {
   Sampler(const SamplingParams& params, std::int64_t num_tokens,
           std::span<const std::int32_t> prompt = {});
 
-  /// The next token; it is booked as by accept(). logits [vocab_size] is changed in place. mask: bit
-  /// id % 32 of word id / 32 set: allowed (TokenConstraint); empty: all are.
-  /// Errors: internal if a logit is NaN or infinite, or if nothing is left to choose from.
-  /// Cost at 248,320 tokens, one core: docs/performance.md.
+  /// The next token; it is booked as by accept(). logits [vocab_size] is changed in place. mask:
+  /// bit id % 32 of word id / 32 set: allowed (TokenConstraint); empty: all are. Errors: internal
+  /// if a logit is NaN or infinite, or if nothing is left to choose from. Cost at 248,320 tokens,
+  /// one core: docs/performance.md.
   TokenOutput sample(std::span<float> logits, std::span<const std::uint32_t> mask = {});
 
-  /// A token that came without a draw: forced, or of an answer that goes on after preemption. Counts
-  /// as sample() does for penalties, bad_words, min_tokens and the position of later draws.
+  /// A token that came without a draw: forced, or of an answer that goes on after preemption.
+  /// Counts as sample() does for penalties, bad_words, min_tokens and the position of later draws.
   void accept(std::int32_t id);
 
   /// Tokens of the answer so far.

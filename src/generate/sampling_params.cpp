@@ -45,7 +45,8 @@ void validate(const SamplingParams& p) {
   require(p.num_logprobs >= -2, "logprobs", p.num_logprobs, "0 or more, or -2 (all)");
   require_count("logit_bias", p.logit_bias.size(), kMaxLogitBias);
   for (const auto& [id, bias] : p.logit_bias)
-    if (std::isnan(bias)) fail(ErrorCode::invalid_argument, "logit_bias of {}: expected a number", id);
+    if (std::isnan(bias))
+      fail(ErrorCode::invalid_argument, "logit_bias of {}: expected a number", id);
   require_count("bad_words", p.bad_words.size(), kMaxBadWords);
   for (const auto& word : p.bad_words)
     if (word.empty() || word.size() > kMaxBadWordTokens)

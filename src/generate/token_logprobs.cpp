@@ -45,7 +45,9 @@ TokenOutput Sampler::token_logprobs(std::span<const float> logits, std::int32_t 
   const auto value = [&](std::int32_t token) {
     return static_cast<float>(static_cast<double>(logits[static_cast<std::size_t>(token)]) - minus);
   };
-  const auto has = [&](std::int32_t token) { return static_cast<std::size_t>(token) < tokens.size(); };
+  const auto has = [&](std::int32_t token) {
+    return static_cast<std::size_t>(token) < tokens.size();
+  };
   TokenOutput out{.id = id};
   if (has(id)) {
     out.has_logprob = true;

@@ -52,8 +52,8 @@ TokenRace::TokenRace(std::uint64_t seed, std::uint64_t position, double temperat
 
 double TokenRace::gumbel(std::int32_t id) const {
   const auto n = static_cast<std::uint32_t>(id);
-  const std::uint64_t upper = upper_bits(n, static_cast<std::uint32_t>(key_),
-                                         static_cast<std::uint32_t>(key_ >> 32));
+  const std::uint64_t upper =
+      upper_bits(n, static_cast<std::uint32_t>(key_), static_cast<std::uint32_t>(key_ >> 32));
   const std::uint64_t lower = mix64(key_ + (std::uint64_t{n} + 1) * kStep) >> 44;
   // Uniform in (0, 1) with 52 bits and never its ends; -log1p(-u) is exponential, and small where u
   // is, to full precision: there the winners are.
