@@ -9,7 +9,7 @@ namespace octet::generate {
 
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Independent iterations of a fixed number are what the compiler turns into vector instructions of
 // every x86-64; sums by halves have one order everywhere.
@@ -35,7 +35,7 @@ BlockMax block_max(const float* x) {
 }
 
 BlockMax short_block_max(std::span<const float> x) {
-  BlockMax b{-kInf, false};
+  BlockMax b{-kInfinity, false};
   for (const float v : x) {
     b.nan |= std::isnan(v);
     b.max = v > b.max ? v : b.max;
@@ -81,7 +81,7 @@ bool LogitScan::reset(std::span<const float> logits) {
   const std::size_t whole = logits.size() / kScanBlock;
   maxima_.resize((logits.size() + kScanBlock - 1) / kScanBlock);
   bool nan = false;
-  float max = -kInf;
+  float max = -kInfinity;
   const auto take = [&](std::size_t b, BlockMax m) {
     maxima_[b] = m.max;
     max = std::max(max, m.max);
@@ -90,7 +90,7 @@ bool LogitScan::reset(std::span<const float> logits) {
   for (std::size_t b = 0; b < whole; ++b) take(b, block_max(logits.data() + b * kScanBlock));
   if (whole < maxima_.size()) take(whole, short_block_max(logits.subspan(whole * kScanBlock)));
   max_ = max;
-  return !nan && max < kInf;
+  return !nan && max < kInfinity;
 }
 
 std::int32_t LogitScan::argmax() const {
@@ -120,16 +120,16 @@ double LogitScan::exp_sum(float reference, double scale) const {
 void LogitScan::at_least(double floor, std::vector<Candidate>& out) const {
   out.clear();
   for (std::size_t b = 0; b < maxima_.size(); ++b) {
-    if (!(static_cast<double>(maxima_[b]) >= floor) || maxima_[b] == -kInf) continue;
+    if (!(static_cast<double>(maxima_[b]) >= floor) || maxima_[b] == -kInfinity) continue;
     const std::size_t end = std::min((b + 1) * kScanBlock, logits_.size());
     for (std::size_t i = b * kScanBlock; i < end; ++i)
-      if (static_cast<double>(logits_[i]) >= floor && logits_[i] != -kInf)
+      if (static_cast<double>(logits_[i]) >= floor && logits_[i] != -kInfinity)
         out.push_back({logits_[i], static_cast<std::int32_t>(i)});
   }
 }
 
 void LogitScan::most_likely(std::size_t k, std::vector<Candidate>& out) const {
-  float floor = -kInf;
+  float floor = -kInfinity;
   if (k < maxima_.size()) {
     // k blocks reach the k-th largest maximum, so k logits do: what is below isn't among the k.
     order_ = maxima_;

@@ -15,7 +15,7 @@ namespace octet::generate {
 
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kMaxFloat = std::numeric_limits<float>::max();
 
 // Of the thread, because a sequence's would stand idle most of the time.
@@ -36,11 +36,11 @@ void apply_mask(std::span<float> logits, std::span<const std::uint32_t> mask) {
     const auto row =
         logits.subspan(word * 32, std::min<std::size_t>(32, logits.size() - word * 32));
     if (bits == 0) {
-      std::ranges::fill(row, -kInf);
+      std::ranges::fill(row, -kInfinity);
       continue;
     }
     for (std::size_t i = 0; i < row.size(); ++i)
-      if (!(bits >> i & 1)) row[i] = -kInf;
+      if (!(bits >> i & 1)) row[i] = -kInfinity;
   }
 }
 
@@ -101,7 +101,8 @@ void Sampler::mask_bad_words(std::span<float> logits) const {
     const std::span<const std::int32_t> begin(word.data(), word.size() - 1);
     const auto last = static_cast<std::size_t>(word.back());
     if (begin.size() > history_.size() || last >= logits.size()) continue;
-    if (std::ranges::equal(begin, std::span(history_).last(begin.size()))) logits[last] = -kInf;
+    if (std::ranges::equal(begin, std::span(history_).last(begin.size())))
+      logits[last] = -kInfinity;
   }
 }
 
@@ -112,7 +113,7 @@ void Sampler::mask_tokens(std::span<float> logits, std::span<const std::uint32_t
   if (position_ < params_.min_tokens)
     for (const std::int32_t id : params_.min_tokens_stop_ids)
       if (static_cast<std::size_t>(id) < logits.size())
-        logits[static_cast<std::size_t>(id)] = -kInf;
+        logits[static_cast<std::size_t>(id)] = -kInfinity;
   for (const auto& [id, bias] : params_.logit_bias)
     if (static_cast<std::size_t>(id) < logits.size())
       logits[static_cast<std::size_t>(id)] += std::clamp(bias, -100.0f, 100.0f);
@@ -125,7 +126,7 @@ void Sampler::penalize(std::span<float> logits) const {
   for (const Seen& s : seen_) {
     if (static_cast<std::size_t>(s.id) >= logits.size()) continue;
     float& x = logits[static_cast<std::size_t>(s.id)];
-    if (x == -kInf) continue;
+    if (x == -kInfinity) continue;
     // Extreme factors end at the largest number, not at an infinity that would look like a mask.
     if (repetition != 1.0f)
       x = x > 0 ? std::min(x / repetition, kMaxFloat) : std::max(x * repetition, -kMaxFloat);
@@ -147,7 +148,7 @@ TokenOutput Sampler::sample(std::span<float> logits, std::span<const std::uint32
   if (!scan.reset(tokens))
     fail(ErrorCode::internal, "the model's logits are not finite (token {} of the answer)",
          position_);
-  if (scan.max() == -kInf) nothing_left(!mask.empty());
+  if (scan.max() == -kInfinity) nothing_left(!mask.empty());
   const std::int32_t id = choose(tokens, report && !raw_mode());
   TokenOutput out{.id = id};
   if (report) {
@@ -174,11 +175,11 @@ std::int32_t Sampler::choose(std::span<float> logits, bool processed) const {
     id = race.run(candidates);
   else
     id = race.run(scan, cut ? *std::ranges::max_element(candidates, more_likely)
-                            : Candidate{-kInf, std::numeric_limits<std::int32_t>::max()});
+                            : Candidate{-kInfinity, std::numeric_limits<std::int32_t>::max()});
   if (processed) {
     const auto t = static_cast<float>(temperature());
     if (cut) {
-      std::ranges::fill(logits, -kInf);
+      std::ranges::fill(logits, -kInfinity);
       for (const Candidate& c : candidates) logits[static_cast<std::size_t>(c.id)] = c.logit / t;
     } else {
       for (float& x : logits) x /= t;
@@ -194,11 +195,11 @@ void Sampler::nothing_left(bool constrained) const {
   };
   add(!allowed_.empty(), "allowed_token_ids");
   add(!params_.bad_words.empty(), "bad_words");
-  add(constrained, "the answer's grammar");
+  add(constrained, "the grammar");
   add(position_ < params_.min_tokens, "min_tokens");
   if (by.empty()) fail(ErrorCode::internal, "all of the model's logits are -inf");
-  fail(ErrorCode::internal, "token {} of the answer: no token is left that {} allow", position_,
-       by);
+  fail(ErrorCode::internal, "token {} of the answer: nothing is left to choose from after {}",
+       position_, by);
 }
 
 }  // namespace octet::generate

@@ -10,14 +10,14 @@ namespace octet::generate {
 
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // What is subtracted from a logit to give its log-probability: the logarithm of the sum over the
 // whole row, ids that have no token included, as the model's softmax has them.
 double normalizer(const LogitScan& scan, std::span<const float> rest) {
   float top = scan.max();
   for (const float x : rest) {
-    if (std::isnan(x) || x == kInf) return std::numeric_limits<double>::quiet_NaN();
+    if (std::isnan(x) || x == kInfinity) return std::numeric_limits<double>::quiet_NaN();
     top = std::max(top, x);
   }
   double sum = scan.exp_sum(top, 1);
@@ -34,7 +34,7 @@ TokenOutput Sampler::token_logprobs(std::span<const float> logits, std::int32_t 
   thread_local std::vector<Candidate> top;
   const auto tokens = logits.first(
       std::min(logits.size(), static_cast<std::size_t>(std::max<std::int64_t>(0, num_tokens))));
-  bool good = scan.reset(tokens) && scan.max() > -kInf;
+  bool good = scan.reset(tokens) && scan.max() > -kInfinity;
   double minus = 0;
   if (good && (mode == LogprobsMode::raw_logprobs || mode == LogprobsMode::processed_logprobs)) {
     minus = normalizer(scan, logits.subspan(tokens.size()));
@@ -62,7 +62,7 @@ TokenOutput Sampler::token_logprobs(std::span<const float> logits, std::int32_t 
   // Cut away ones come last: as many are reported as were asked for.
   const auto wanted = std::min(tokens.size(), static_cast<std::size_t>(std::max(0, num_logprobs)));
   for (std::size_t i = 0; top.size() < wanted; ++i)
-    if (tokens[i] == -kInf) top.push_back({tokens[i], static_cast<std::int32_t>(i)});
+    if (tokens[i] == -kInfinity) top.push_back({tokens[i], static_cast<std::int32_t>(i)});
   std::ranges::sort(top, more_likely);
   out.top.reserve(top.size() + also.size());
   for (const Candidate& c : top)
