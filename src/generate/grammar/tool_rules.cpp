@@ -163,7 +163,7 @@ Rules tool_call_rules(const std::vector<ToolSchema>& tools, ToolMode mode, bool 
           rules.add(fmt::format("tool {}", tools[i].name.substr(0, 128)), function_call(text, tools[i], i))));
   }
   const NodePtr call_body = rule_ref(rules.add(
-      "call", sequence({literal("\n" + std::string(kFunctionBegin)), choice(std::move(functions))})));
+      "call", sequence({literal(fmt::format("\n{}", kFunctionBegin)), choice(std::move(functions))})));
   const NodePtr call = sequence({literal(begin), call_body});
   const NodePtr more =
       repeat(sequence({literal("\n"), call}), 0, parallel ? kMaxCalls - 1 : 0);
