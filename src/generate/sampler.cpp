@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "runtime/base/error.h"
@@ -25,7 +26,7 @@ void validate(const SamplingParams& p) {
 
 Sampler::Sampler(const SamplingParams& params, std::int64_t num_tokens,
                  std::span<const std::int32_t> prompt)
-    : params_(params), num_tokens_(static_cast<std::size_t>(num_tokens)), rng_(params.seed) {
+    : params_(params), num_tokens_(static_cast<std::size_t>(num_tokens)) {
   validate(params);
   if (params.repetition_penalty != 1.0) {
     prompt_.assign(prompt.begin(), prompt.end());
@@ -34,12 +35,21 @@ Sampler::Sampler(const SamplingParams& params, std::int64_t num_tokens,
   }
 }
 
-std::int32_t Sampler::sample(std::span<float> logits) {
+void Sampler::accept(std::int32_t id) {
+  ++position_;
+  counts_.resize(num_tokens_);
+  if (static_cast<std::size_t>(id) < counts_.size()) ++counts_[static_cast<std::size_t>(id)];
+}
+
+TokenOutput Sampler::sample(std::span<float> logits, std::span<const std::uint32_t> mask) {
   logits = logits.first(std::min(logits.size(), num_tokens_));
+  if (!mask.empty())
+    for (std::size_t id = 0; id < logits.size(); ++id)
+      if (!(mask[id / 32] >> (id % 32) & 1u)) logits[id] = -std::numeric_limits<float>::infinity();
   const bool penalties = params_.presence_penalty != 0 || params_.frequency_penalty != 0 ||
                          params_.repetition_penalty != 1.0;
   if (penalties) {
-    counts_.resize(logits.size());
+    counts_.resize(num_tokens_);
     const auto repeat = [&](std::size_t id) {
       float& x = logits[id];
       const auto r = static_cast<float>(params_.repetition_penalty);
@@ -59,9 +69,9 @@ std::int32_t Sampler::sample(std::span<float> logits) {
   const auto top = std::ranges::max_element(logits);
   OCTET_CHECK(top != logits.end() && std::isfinite(*top), "the model's logits are not finite");
   const std::int32_t id =
-      params_.temperature == 0 ? static_cast<std::int32_t>(top - logits.begin()) : draw(logits);
-  if (penalties) ++counts_[static_cast<std::size_t>(id)];
-  return id;
+      params_.temperature < 1e-5 ? static_cast<std::int32_t>(top - logits.begin()) : draw(logits);
+  accept(id);
+  return {.id = id};
 }
 
 std::int32_t Sampler::draw(std::span<float> logits) {
@@ -96,7 +106,13 @@ std::int32_t Sampler::draw(std::span<float> logits) {
                                                  weights[keep] >= params_.min_p * weights[0])))
     kept += weights[keep++];
   // 53 random bits: a uniform number in [0, 1) on every standard library.
-  double target = static_cast<double>(rng_() >> 11) * 0x1p-53 * kept;
+  std::uint64_t bits = (params_.seed * 0x9e3779b97f4a7c15u) ^ (position_ * 0xd1342543de82ef95u);
+  for (int i = 0; i < 2; ++i) {
+    bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9u;
+    bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebu;
+    bits ^= bits >> 31;
+  }
+  double target = static_cast<double>(bits >> 11) * 0x1p-53 * kept;
   for (std::size_t i = 0; i + 1 < keep; ++i) {
     target -= weights[i];
     if (target < 0) return candidates[i].id;

@@ -16,7 +16,7 @@ std::map<int, double> frequencies(const SamplingParams& params, std::vector<floa
   std::map<int, double> seen;
   for (int i = 0; i < draws; ++i) {
     std::vector<float> copy = logits;
-    seen[sampler.sample(copy)] += 1.0 / draws;
+    seen[sampler.sample(copy).id] += 1.0 / draws;
   }
   return seen;
 }
@@ -46,9 +46,9 @@ TEST(Sampler, SameSeedSameTokens) {
   bool differs = false;
   for (int i = 0; i < 100; ++i) {
     auto x = kLogits, y = kLogits, z = kLogits;
-    const int first = a.sample(x);
-    EXPECT_EQ(first, b.sample(y));
-    differs |= first != c.sample(z);
+    const int first = a.sample(x).id;
+    EXPECT_EQ(first, b.sample(y).id);
+    differs |= first != c.sample(z).id;
   }
   EXPECT_TRUE(differs);
 }
@@ -57,21 +57,21 @@ TEST(Sampler, PenaltiesDiscourage) {
   const std::vector<float> equal{1, 1, 1};
   Sampler presence({.temperature = 0, .presence_penalty = 1}, 3);
   std::vector<float> l = equal;
-  EXPECT_EQ(presence.sample(l), 0);
+  EXPECT_EQ(presence.sample(l).id, 0);
   l = equal;
-  EXPECT_EQ(presence.sample(l), 1);
+  EXPECT_EQ(presence.sample(l).id, 1);
   l = equal;
-  EXPECT_EQ(presence.sample(l), 2);
+  EXPECT_EQ(presence.sample(l).id, 2);
   const std::int32_t prompt[] = {0};
   Sampler repetition({.temperature = 0, .repetition_penalty = 2}, 3, prompt);
   l = equal;
-  EXPECT_EQ(repetition.sample(l), 1);
+  EXPECT_EQ(repetition.sample(l).id, 1);
 }
 
 TEST(Sampler, IdsWithoutATokenAreNeverChosen) {
   Sampler s({.temperature = 0}, 2);
   std::vector<float> l{1, 2, 9, 9};
-  EXPECT_EQ(s.sample(l), 1);
+  EXPECT_EQ(s.sample(l).id, 1);
 }
 
 TEST(Sampler, ParametersAreChecked) {
