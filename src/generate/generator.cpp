@@ -101,7 +101,7 @@ bool Generator::step() {
   const auto vocab = static_cast<std::size_t>(model_.config().vocab_size);
   for (std::size_t i = 0; i < choosing.size(); ++i) {
     Active& a = *choosing[i];
-    const std::int32_t id = a.sampler.sample(std::span(logits_).subspan(i * vocab, vocab));
+    const std::int32_t id = a.sampler.sample(std::span(logits_).subspan(i * vocab, vocab)).id;
     if (a.answer.tokens.empty()) {
       a.first_token = Clock::now();
       a.answer.prefill_seconds = std::chrono::duration<double>(a.first_token - a.start).count();

@@ -1,107 +1,205 @@
 #include "generate/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <utility>
+#include <limits>
+#include <string>
 
+#include "generate/logit_scan.h"
+#include "generate/sampling_cuts.h"
+#include "generate/token_race.h"
 #include "runtime/base/error.h"
 
 namespace octet::generate {
 
-void validate(const SamplingParams& p) {
-  const auto require = [](bool good, const char* name, double value, const char* range) {
-    if (!good || std::isnan(value))
-      fail(ErrorCode::invalid_argument, "{} = {}: expected {}", name, value, range);
-  };
-  require(p.temperature >= 0 && p.temperature <= 100, "temperature", p.temperature, "0 to 100");
-  require(p.top_k >= 0, "top_k", static_cast<double>(p.top_k), "0 (all) or more");
-  require(p.top_p > 0 && p.top_p <= 1, "top_p", p.top_p, "above 0, at most 1");
-  require(p.min_p >= 0 && p.min_p <= 1, "min_p", p.min_p, "0 to 1");
-  require(std::fabs(p.presence_penalty) <= 2, "presence_penalty", p.presence_penalty, "-2 to 2");
-  require(std::fabs(p.frequency_penalty) <= 2, "frequency_penalty", p.frequency_penalty, "-2 to 2");
-  require(p.repetition_penalty > 0 && p.repetition_penalty <= 100, "repetition_penalty",
-          p.repetition_penalty, "above 0, at most 100");
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kMaxFloat = std::numeric_limits<float>::max();
+
+// Of the thread, because a sequence's would stand idle most of the time.
+struct Scratch {
+  LogitScan scan;
+  std::vector<Candidate> candidates;
+  std::vector<float> raw;
+};
+Scratch& scratch() {
+  thread_local Scratch s;
+  return s;
 }
+
+void apply_mask(std::span<float> logits, std::span<const std::uint32_t> mask) {
+  for (std::size_t word = 0; word * 32 < logits.size(); ++word) {
+    const std::uint32_t bits = word < mask.size() ? mask[word] : 0;
+    if (bits == ~std::uint32_t{0}) continue;
+    const auto row =
+        logits.subspan(word * 32, std::min<std::size_t>(32, logits.size() - word * 32));
+    if (bits == 0) {
+      std::ranges::fill(row, -kInfinity);
+      continue;
+    }
+    for (std::size_t i = 0; i < row.size(); ++i)
+      if (!(bits >> i & 1)) row[i] = -kInfinity;
+  }
+}
+
+}  // namespace
 
 Sampler::Sampler(const SamplingParams& params, std::int64_t num_tokens,
                  std::span<const std::int32_t> prompt)
-    : params_(params), num_tokens_(static_cast<std::size_t>(num_tokens)), rng_(params.seed) {
-  validate(params);
-  if (params.repetition_penalty != 1.0) {
-    prompt_.assign(prompt.begin(), prompt.end());
-    std::ranges::sort(prompt_);
-    prompt_.erase(std::ranges::unique(prompt_).begin(), prompt_.end());
+    : params_(params),
+      num_tokens_(static_cast<std::size_t>(std::max<std::int64_t>(0, num_tokens))) {
+  validate(params, num_tokens);
+  if (!params.allowed_token_ids.empty()) {
+    allowed_.resize((num_tokens_ + 31) / 32);
+    for (const std::int32_t id : params.allowed_token_ids)
+      allowed_[static_cast<std::size_t>(id) / 32] |= std::uint32_t{1} << (id % 32);
+  }
+  for (const auto& word : params.bad_words)
+    history_length_ = std::max(history_length_, word.size() - 1);
+  if (params.repetition_penalty != 1.0)
+    for (const std::int32_t id : prompt)
+      if (seen_at_.try_emplace(id, seen_.size()).second) seen_.push_back({id, 0});
+}
+
+bool Sampler::raw_mode() const {
+  return params_.logprobs_mode == LogprobsMode::raw_logprobs ||
+         params_.logprobs_mode == LogprobsMode::raw_logits;
+}
+
+bool Sampler::penalizes() const {
+  return params_.presence_penalty != 0 || params_.frequency_penalty != 0 ||
+         params_.repetition_penalty != 1.0;
+}
+
+bool Sampler::has_masks() const {
+  return !allowed_.empty() || !params_.bad_words.empty() || !params_.logit_bias.empty() ||
+         position_ < params_.min_tokens;
+}
+
+// vLLM lifts what is neither greedy nor safe to divide by.
+double Sampler::temperature() const {
+  return std::max(params_.temperature, 0.01);
+}
+
+void Sampler::accept(std::int32_t id) {
+  ++position_;
+  if (penalizes()) {
+    const auto [at, is_new] = seen_at_.try_emplace(id, seen_.size());
+    if (is_new) seen_.push_back({id, 0});
+    ++seen_[at->second].count;
+  }
+  if (history_length_ == 0) return;
+  history_.push_back(id);
+  if (history_.size() >= 2 * history_length_ + 16)
+    history_.erase(history_.begin(), history_.end() - static_cast<std::ptrdiff_t>(history_length_));
+}
+
+void Sampler::mask_bad_words(std::span<float> logits) const {
+  for (const auto& word : params_.bad_words) {
+    const std::span<const std::int32_t> begin(word.data(), word.size() - 1);
+    const auto last = static_cast<std::size_t>(word.back());
+    if (begin.size() > history_.size() || last >= logits.size()) continue;
+    if (std::ranges::equal(begin, std::span(history_).last(begin.size())))
+      logits[last] = -kInfinity;
   }
 }
 
-std::int32_t Sampler::sample(std::span<float> logits) {
-  logits = logits.first(std::min(logits.size(), num_tokens_));
-  const bool penalties = params_.presence_penalty != 0 || params_.frequency_penalty != 0 ||
-                         params_.repetition_penalty != 1.0;
-  if (penalties) {
-    counts_.resize(logits.size());
-    const auto repeat = [&](std::size_t id) {
-      float& x = logits[id];
-      const auto r = static_cast<float>(params_.repetition_penalty);
-      x = x > 0 ? x / r : x * r;
-    };
-    for (const std::int32_t id : prompt_)
-      if (static_cast<std::size_t>(id) < logits.size() &&
-          counts_[static_cast<std::size_t>(id)] == 0)
-        repeat(static_cast<std::size_t>(id));
-    for (std::size_t id = 0; id < logits.size(); ++id) {
-      if (counts_[id] == 0) continue;
-      if (params_.repetition_penalty != 1.0) repeat(id);
-      logits[id] -=
-          static_cast<float>(params_.presence_penalty + params_.frequency_penalty * counts_[id]);
+void Sampler::mask_tokens(std::span<float> logits, std::span<const std::uint32_t> mask) const {
+  if (!allowed_.empty()) apply_mask(logits, allowed_);
+  mask_bad_words(logits);
+  if (!mask.empty()) apply_mask(logits, mask);
+  if (position_ < params_.min_tokens)
+    for (const std::int32_t id : params_.min_tokens_stop_ids)
+      if (static_cast<std::size_t>(id) < logits.size())
+        logits[static_cast<std::size_t>(id)] = -kInfinity;
+  for (const auto& [id, bias] : params_.logit_bias)
+    if (static_cast<std::size_t>(id) < logits.size())
+      logits[static_cast<std::size_t>(id)] += std::clamp(bias, -100.0f, 100.0f);
+}
+
+void Sampler::penalize(std::span<float> logits) const {
+  const auto repetition = static_cast<float>(params_.repetition_penalty);
+  const auto frequency = static_cast<float>(params_.frequency_penalty);
+  const auto presence = static_cast<float>(params_.presence_penalty);
+  for (const Seen& s : seen_) {
+    if (static_cast<std::size_t>(s.id) >= logits.size()) continue;
+    float& x = logits[static_cast<std::size_t>(s.id)];
+    if (x == -kInfinity) continue;
+    // Extreme factors end at the largest number, not at an infinity that would look like a mask.
+    if (repetition != 1.0f)
+      x = x > 0 ? std::min(x / repetition, kMaxFloat) : std::max(x * repetition, -kMaxFloat);
+    x -= frequency * static_cast<float>(s.count);
+    if (s.count > 0) x -= presence;
+  }
+}
+
+TokenOutput Sampler::sample(std::span<float> logits, std::span<const std::uint32_t> mask) {
+  const auto tokens = logits.first(std::min(logits.size(), num_tokens_));
+  const bool report = params_.num_logprobs != -1;
+  const bool changes = has_masks() || !mask.empty() || !seen_.empty();
+  auto& raw = scratch().raw;
+  if (report && raw_mode() && changes) raw.assign(logits.begin(), logits.end());
+  if (has_masks() || !mask.empty()) mask_tokens(tokens, mask);
+  if (penalizes()) penalize(tokens);
+
+  LogitScan& scan = scratch().scan;
+  if (!scan.reset(tokens))
+    fail(ErrorCode::internal, "the model's logits are not finite (token {} of the answer)",
+         position_);
+  if (scan.max() == -kInfinity) nothing_left(!mask.empty());
+  const std::int32_t id = choose(tokens, report && !raw_mode());
+  TokenOutput out{.id = id};
+  if (report) {
+    const std::span<const float> row =
+        raw_mode() ? (changes ? std::span<const float>(raw) : std::span<const float>(logits))
+                   : std::span<const float>(tokens);
+    out = token_logprobs(row, id, params_.num_logprobs, static_cast<std::int64_t>(num_tokens_),
+                         params_.logprobs_mode, params_.logprob_token_ids);
+  }
+  accept(id);
+  return out;
+}
+
+std::int32_t Sampler::choose(std::span<float> logits, bool processed) const {
+  auto& [scan, candidates, raw] = scratch();
+  if (greedy()) return scan.argmax();
+  const TokenRace race(params_.seed, static_cast<std::uint64_t>(position_), temperature());
+  const bool cut = cut_candidates(
+      scan, {temperature(), params_.top_k, params_.top_p, params_.min_p}, candidates);
+  // Of many, most are dismissed without their Gumbel number.
+  constexpr std::size_t kMany = 2048;
+  std::int32_t id = -1;
+  if (cut && candidates.size() < kMany)
+    id = race.run(candidates);
+  else
+    id = race.run(scan, cut ? *std::ranges::max_element(candidates, more_likely)
+                            : Candidate{-kInfinity, std::numeric_limits<std::int32_t>::max()});
+  if (processed) {
+    const auto t = static_cast<float>(temperature());
+    if (cut) {
+      std::ranges::fill(logits, -kInfinity);
+      for (const Candidate& c : candidates) logits[static_cast<std::size_t>(c.id)] = c.logit / t;
+    } else {
+      for (float& x : logits) x /= t;
     }
   }
-  const auto top = std::ranges::max_element(logits);
-  OCTET_CHECK(top != logits.end() && std::isfinite(*top), "the model's logits are not finite");
-  const std::int32_t id =
-      params_.temperature == 0 ? static_cast<std::int32_t>(top - logits.begin()) : draw(logits);
-  if (penalties) ++counts_[static_cast<std::size_t>(id)];
   return id;
 }
 
-std::int32_t Sampler::draw(std::span<float> logits) {
-  struct Candidate {
-    float logit;
-    std::int32_t id;
+void Sampler::nothing_left(bool constrained) const {
+  std::string by;
+  const auto add = [&](bool is, const char* name) {
+    if (is) by += (by.empty() ? "" : ", ") + std::string(name);
   };
-  // Most likely first; equal ones in order of id, so that the choice doesn't depend on the sort.
-  const auto before = [](const Candidate& a, const Candidate& b) {
-    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
-  };
-  const float top = *std::ranges::max_element(logits);
-  // What lies e^-30 below the top can't be drawn and needn't be sorted.
-  const float floor = top - 30.0f * static_cast<float>(std::max(params_.temperature, 1e-3));
-  std::vector<Candidate> candidates;
-  for (std::size_t i = 0; i < logits.size(); ++i)
-    if (logits[i] >= floor) candidates.push_back({logits[i], static_cast<std::int32_t>(i)});
-  if (params_.top_k > 0 && candidates.size() > static_cast<std::size_t>(params_.top_k)) {
-    std::ranges::nth_element(candidates, candidates.begin() + params_.top_k - 1, before);
-    candidates.resize(static_cast<std::size_t>(params_.top_k));
-  }
-  std::ranges::sort(candidates, before);
-  std::vector<double> weights;
-  double total = 0;
-  for (const Candidate& c : candidates) {
-    weights.push_back(std::exp((static_cast<double>(c.logit) - top) / params_.temperature));
-    total += weights.back();
-  }
-  std::size_t keep = 0;
-  double kept = 0;
-  while (keep < weights.size() && (keep == 0 || (kept < params_.top_p * total &&
-                                                 weights[keep] >= params_.min_p * weights[0])))
-    kept += weights[keep++];
-  // 53 random bits: a uniform number in [0, 1) on every standard library.
-  double target = static_cast<double>(rng_() >> 11) * 0x1p-53 * kept;
-  for (std::size_t i = 0; i + 1 < keep; ++i) {
-    target -= weights[i];
-    if (target < 0) return candidates[i].id;
-  }
-  return candidates[keep - 1].id;
+  add(!allowed_.empty(), "allowed_token_ids");
+  add(!params_.bad_words.empty(), "bad_words");
+  add(constrained, "the grammar");
+  add(position_ < params_.min_tokens, "min_tokens");
+  if (by.empty()) fail(ErrorCode::internal, "all of the model's logits are -inf");
+  fail(ErrorCode::internal, "token {} of the answer: nothing is left to choose from after {}",
+       position_, by);
 }
 
 }  // namespace octet::generate

@@ -15,8 +15,8 @@ enum class LogprobsMode { raw_logprobs, processed_logprobs, raw_logits, processe
 /// How a token is chosen. The names and meanings are those of OpenAI's and vLLM's parameters; the
 /// order in which they act is vLLM's (sampler.h).
 struct SamplingParams {
-  double temperature = 1.0;         ///< below 1e-5: the largest logit, lowest id of equals (greedy)
-  std::int64_t top_k = 0;           ///< keep the k most likely; 0: all
+  double temperature = 1.0;         ///< below 1e-5: greedy, lowest id of equals; else 0.01 at least
+  std::int64_t top_k = 0;           ///< keep the k most likely, lowest ids of equals; 0, -1: all
   double top_p = 1.0;               ///< keep the fewest that reach this probability
   double min_p = 0.0;               ///< drop what is below min_p times the most likely
   double presence_penalty = 0.0;    ///< subtracted once from tokens of the answer
@@ -34,6 +34,11 @@ struct SamplingParams {
 };
 
 /// Throws invalid_argument naming the parameter, its value and the accepted range.
+/// Ranges: serving.md §3; bounds: logit_bias 4096 entries, bad_words 128 sequences of 1 to 1024
+/// tokens, logprob_token_ids 128.
 void validate(const SamplingParams& params);
+/// The same, and that the ids of logit_bias, allowed_token_ids and logprob_token_ids are below
+/// num_tokens. Ids elsewhere that are no tokens have no effect.
+void validate(const SamplingParams& params, std::int64_t num_tokens);
 
 }  // namespace octet::generate

@@ -56,6 +56,9 @@ class AnswerParser {
   bool in_reasoning() const;
   /// Calls that were begun.
   int calls() const;
+  /// The raw text of a call that was begun and is not complete, with the white space before it;
+  /// else empty. After finish(): what a whole answer shows as content in its place.
+  const std::string& open_call() const;
 
  private:
   struct Impl;

@@ -30,11 +30,12 @@ json::object message_usage(const Usage& usage) {
 HttpError anthropic_error(const HttpError& error) {
   const json::value* tokens = error.extra().if_contains("n_prompt_tokens");
   const json::value* context = error.extra().if_contains("n_ctx");
-  if (!tokens || !context) return error;
-  HttpError out(error.status(),
-                fmt::format("prompt is too long: {} tokens > {} maximum", to_json(*tokens),
-                            to_json(*context)),
-                error.param(), error.extra());
+  const std::string message =
+      tokens && context ? fmt::format("prompt is too long: {} tokens > {} maximum",
+                                      to_json(*tokens), to_json(*context))
+                        : error.what();
+  HttpError out(error.status() == 503 ? 529 : error.status(), message, error.param(),
+                error.extra());
   out.headers = error.headers;
   return out;
 }

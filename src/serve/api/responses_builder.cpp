@@ -2,7 +2,6 @@
 #include <ctime>
 #include <utility>
 
-#include "input/tokenizer/unicode.h"
 #include "serve/api/body.h"
 #include "serve/api/responses_response.h"
 
@@ -33,7 +32,7 @@ json::object usage_json(const Usage& usage) {
 ResponseBuilder::ResponseBuilder(ResponseHead head, const tokenizer::Tokenizer& tokenizer,
                                  Change change)
     : head_(std::move(head)),
-      tokenizer_(tokenizer),
+      token_text_(tokenizer, false),
       change_(std::move(change)),
       blocks_([this](Step step, AnswerBlock& block,
                      std::string_view piece) { changed(step, block, piece); }) {}
@@ -47,16 +46,6 @@ void ResponseBuilder::changed(Step step, AnswerBlock& block, std::string_view pi
   }
 }
 
-json::object ResponseBuilder::token_logprob(const generate::TokenLogprob& token) const {
-  const std::string_view bytes = tokenizer_.bytes(token.id);
-  json::array numbers;
-  for (const char c : bytes) numbers.push_back(static_cast<unsigned char>(c));
-  // JSON has no infinity; OpenAI's clients know this number for "never".
-  return {{"token", tokenizer::to_valid_utf8(bytes)},
-          {"logprob", std::max(static_cast<double>(token.logprob), -9999.0)},
-          {"bytes", std::move(numbers)}};
-}
-
 void ResponseBuilder::push(const std::vector<AnswerEvent>& events,
                            const std::vector<generate::TokenOutput>& tokens) {
   if (head_.logprobs) {
@@ -67,13 +56,7 @@ void ResponseBuilder::push(const std::vector<AnswerEvent>& events,
     fresh_.clear();
     if (text || (events.empty() && blocks_.open() == Kind::text)) {
       for (const generate::TokenOutput& token : tokens) {
-        if (!token.has_logprob) continue;
-        json::object entry = token_logprob(token.chosen);
-        json::array top;
-        for (const generate::TokenLogprob& likely : token.top)
-          top.push_back(token_logprob(likely));
-        entry["top_logprobs"] = std::move(top);
-        fresh_.push_back(std::move(entry));
+        if (token.has_logprob) fresh_.push_back(token_text_.chat_item(token));
       }
       // A new message begins with them, so they wait for it.
       if (blocks_.open() && blocks_.open() != Kind::text) logprobs_.clear();

@@ -3,11 +3,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "input/tokenizer/tokenizer.h"
 #include "serve/api/answer_blocks.h"
 #include "serve/api/sse.h"
+#include "serve/api/token_text.h"
 #include "serve/job.h"
 
 namespace octet::serve {
@@ -48,10 +49,9 @@ class ResponseBuilder {
 
  private:
   void changed(AnswerBlocks::Step step, AnswerBlock& block, std::string_view piece);
-  json::object token_logprob(const generate::TokenLogprob& token) const;
 
   ResponseHead head_;
-  const tokenizer::Tokenizer& tokenizer_;
+  TokenText token_text_;
   Change change_;
   AnswerBlocks blocks_;
   json::array output_, logprobs_, fresh_;

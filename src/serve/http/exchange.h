@@ -44,7 +44,8 @@ class Exchange {
   /// A response of unknown length (chunked), status 200, text/event-stream and the headers that
   /// streams need.
   virtual void begin_stream(Headers headers = {}) = 0;
-  /// A piece of the stream, sent as soon as the socket takes it.
+  /// A piece of the stream, sent as soon as the socket takes it. Ignored without a begun stream,
+  /// as end_stream() is.
   virtual void write(std::string piece) = 0;
   /// The stream is complete. close: the connection as well (after an error).
   virtual void end_stream(bool close = false) = 0;
@@ -54,7 +55,7 @@ class Exchange {
   /// The client is gone or the response is out; nothing that is written arrives.
   virtual bool closed() const = 0;
   /// Called once when the client goes before the response is out, within 100 ms, from an I/O
-  /// thread; at once if it is gone already.
+  /// thread; at once, by this call, if it is gone already. Forgotten when the response is out.
   virtual void on_disconnect(std::function<void()> f) = 0;
   /// Called from an I/O thread whenever queued_bytes() has fallen below half of
   /// HttpOptions::stream_queue_bytes after having been above it.

@@ -5,14 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/error.h"
 #include "serve/http/router.h"
 
 namespace octet::serve {
 
 struct TlsOptions {
   std::string keyfile, certfile, ca_certs, ciphers;
-  int cert_reqs = 0;     ///< 0 none, 1 optional, 2 required
-  bool refresh = false;  ///< read again when the files change
+  int cert_reqs = 0;           ///< 0 none, 1 optional, 2 required
+  bool refresh = false;        ///< read again when the files change
+  double refresh_seconds = 1;  ///< how often they are looked at
 };
 
 struct HttpOptions {
@@ -31,6 +33,17 @@ struct HttpOptions {
   int max_connections = 4096, io_threads = 1, workers = 2;
   double keep_alive_seconds = 75, header_seconds = 10, body_idle_seconds = 30,
          write_stall_seconds = 300, handshake_seconds = 10;
+  /// Requests that wait for a worker; more get 503.
+  std::size_t max_worker_queue = 1024;
+  /// Bodies of all requests together, read or being read; more get 503. A client can't fill the
+  /// memory by many bodies that are each allowed.
+  std::size_t max_held_body_bytes = std::size_t{2} << 30;
+};
+
+/// Somebody listens there already.
+class AddressInUse : public Error {
+ public:
+  explicit AddressInUse(const std::string& message) : Error(ErrorCode::unavailable, message) {}
 };
 
 /// Numbers for metrics and for the leak tests.
@@ -51,21 +64,32 @@ struct AccessRecord {
 /// (error_body.h).
 class HttpServer {
  public:
+  /// Errors: invalid_argument (empty keys), not_found (the file of keys).
   HttpServer(HttpOptions options, Router router);
   ~HttpServer();  // stop()
-  /// Binds and begins to accept. Errors: unavailable with errno's text; AddressInUse.
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+  /// Binds and begins to accept; raises the process's limit of open files to what max_connections
+  /// needs, as far as it may. Errors: unavailable with errno's text; AddressInUse;
+  /// invalid_argument for bad TLS files, ciphers or socket paths.
   void start();
   /// "http://127.0.0.1:8000", "unix:/run/octet.sock".
   std::string url() const;
   int port() const;
-  /// No new connections; requests that arrive on open ones get 503.
+  /// From now on requests get 503 with Retry-After and their connection ends, on old and on new
+  /// connections; public routes are still answered (health checks must hear `draining`), and what
+  /// was begun goes on.
   void drain();
   /// Reads keys and certificates again. Errors: as start; the old ones stay then.
   void reload();
-  /// Closes everything and joins the threads.
+  /// Closes everything and joins the threads. Responses that are complete have a second to leave;
+  /// the others are cut off (on_disconnect). Waits for handlers that a worker is in.
   void stop();
   HttpStatus status() const;
   std::function<void(const AccessRecord&)> on_access;  ///< set before start()
+  /// Told, with a request's id or an empty one, what exceptions said that clients got 500 for, and
+  /// of certificates that could not be read again. Any thread; set before start().
+  std::function<void(const std::string& request_id, const std::string& what)> on_error;
 
  private:
   struct Impl;
