@@ -247,7 +247,10 @@ GenerationConfig read_generation_config(const std::filesystem::path& folder,
   r.read("do_sample", g.do_sample);
   r.read("temperature", g.temperature, 0, 100);
   r.read("top_p", g.top_p, 1e-6, 1);
+  r.read("min_p", g.min_p, 0, 1);
+  r.read("repetition_penalty", g.repetition_penalty, 1e-6, 100);
   r.read("top_k", g.top_k, 0, 1 << 20);
+  r.read("max_new_tokens", g.max_new_tokens, 0, std::int64_t{1} << 40);
   return g;
 }
 

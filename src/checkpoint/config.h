@@ -102,8 +102,9 @@ struct ModelConfig {
 struct GenerationConfig {
   std::vector<std::int64_t> eos_token_id;
   bool do_sample = true;
-  double temperature = 1.0, top_p = 1.0;
+  double temperature = 1.0, top_p = 1.0, min_p = 0.0, repetition_penalty = 1.0;
   std::int64_t top_k = 0;
+  std::int64_t max_new_tokens = 0;  ///< 0: what the context leaves
 };
 
 /// Reads config.json (and quantize_config.json beside it, where config.json doesn't tell how the

@@ -40,6 +40,7 @@ struct ContentFormat {
 struct Job {
   // Prompt: a chat or tokens.
   std::optional<ChatInput> chat;
+  std::string chat_template;                ///< the request's own; empty: the model's
   std::vector<std::int32_t> prompt;         ///< if there is no chat
   std::int64_t truncate_prompt_tokens = 0;  ///< keep the last so many; -1: max_model_len; 0: off
   bool truncate_left = true;
@@ -57,6 +58,9 @@ struct Job {
   // Reading them.
   bool parse = true;  ///< reasoning and tools; false: raw text as content (completions)
   bool parse_reasoning = true, parse_tools = true;
+  /// False: nobody sees the answer before its end. Its events come then, of the whole text
+  /// (serving.md §13.3 rule 9: a call that was cut off is content), tokens as always.
+  bool incremental = true;
   std::vector<Tool> tools;
   ToolChoice tool_choice;
   bool parallel_tool_calls = true;
@@ -66,6 +70,7 @@ struct Job {
   // Scheduling.
   std::int64_t priority = 0;
   std::string cache_salt;
+  bool use_prefix_cache = true;
   std::int64_t stream_interval = 1;  ///< tokens that one on_events may gather
 };
 

@@ -1,9 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "checkpoint/config.h"
@@ -32,6 +32,7 @@ struct ServiceOptions {
   std::int64_t reasoning_budget = -1;
   std::string reasoning_budget_message;
   double sse_ping_seconds = 15;
+  std::size_t stream_queue_bytes = 1 << 20;  ///< HttpOptions' one: a reader with more waits
   bool force_include_usage = false, per_request_metrics = false, timings = false;
   bool return_tokens_as_token_ids = false, tokenizer_info = false, slots = false;
   bool priority_scheduling = false, metrics_public = false;
@@ -87,5 +88,6 @@ class Service {
   Metrics metrics_;
   std::unique_ptr<Impl> impl_;
 };
+std::string_view to_string(Service::State state);
 
 }  // namespace octet::serve

@@ -1,0 +1,137 @@
+#include "serve/answer_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace octet::serve {
+
+namespace {
+
+using Kind = AnswerEvent::Kind;
+
+bool contains(const std::vector<std::int32_t>& sorted, std::int32_t id) {
+  return std::ranges::binary_search(sorted, id);
+}
+
+// Pieces of the same text that follow each other become one.
+void append(std::vector<AnswerEvent>& events, AnswerEvent event) {
+  const bool text = event.kind == Kind::reasoning || event.kind == Kind::content ||
+                    event.kind == Kind::tool_arguments;
+  if (text && event.text.empty()) return;
+  if (text && !events.empty() && events.back().kind == event.kind &&
+      events.back().call == event.call)
+    events.back().text += event.text;
+  else
+    events.push_back(std::move(event));
+}
+
+}  // namespace
+
+AnswerStream::AnswerStream(const tokenizer::Tokenizer& tokenizer, AnswerStreamOptions options,
+                           Emit emit)
+    : o_(std::move(options)),
+      emit_(std::move(emit)),
+      decoder_(tokenizer, o_.skip_special_tokens),
+      stops_(o_.stop, o_.include_stop),
+      tracker_(o_.think_begin, o_.think_end, o_.parser.in_reasoning) {
+  if (o_.parse) parser_.emplace(o_.parser);
+}
+
+// An answer's text is without what ended it, unless the client wants to see it.
+std::string AnswerStream::text_of(std::int32_t id) {
+  if (contains(o_.stop_token_ids, id) && !o_.include_stop) return {};
+  // Special tokens are left out by the decoder, or wanted; but an end that doesn't end is no text.
+  if (o_.ignore_eos && contains(o_.eos_ids, id)) return {};
+  return decoder_.push(id);
+}
+
+void AnswerStream::parse(std::string_view text) {
+  if (!o_.incremental) raw_ += text;
+  if (!parser_) {
+    if (o_.incremental && !text.empty()) fresh_.push_back({Kind::content, std::string(text), -1});
+    return;
+  }
+  parser_->push(text, fresh_);
+  if (parser_->in_reasoning())
+    parser_thought_ = true;
+  else if (std::exchange(parser_thought_, false) && o_.parser.parse_reasoning)
+    tracker_.close();  // </think>, or a call without it
+  if (!o_.incremental) fresh_.clear();
+}
+
+bool AnswerStream::push(const generate::TokenOutput& token) {
+  ++tokens_;
+  ++since_;
+  const bool was_thinking = tracker_.thinking();
+  if (tracker_.next(token.id)) ++reasoning_tokens_;
+  waiting_.push_back(token);
+  const std::string text = text_of(token.id);
+  const bool unmatched =
+      tokens_ <= o_.min_tokens ||
+      (!o_.stop_in_reasoning && (was_thinking || tracker_.thinking()));
+  if (unmatched) {
+    parse(stops_.flush());
+    parse(text);
+  } else {
+    parse(stops_.push(text));
+  }
+  take_events(false);
+  return !stops_.matched();
+}
+
+// Moves what the parser gave to what is to be emitted. A piece never holds reasoning and content.
+void AnswerStream::take_events(bool last) {
+  for (AnswerEvent& event : std::exchange(fresh_, {})) {
+    if (event.kind == Kind::tool_begin) ++calls_;
+    const bool other = !events_.empty() && (events_.front().kind == Kind::reasoning) !=
+                                               (event.kind == Kind::reasoning);
+    if (other) flush();
+    append(events_, std::move(event));
+  }
+  if (!events_.empty() || last || !o_.incremental) {
+    gathered_.insert(gathered_.end(), std::make_move_iterator(waiting_.begin()),
+                     std::make_move_iterator(waiting_.end()));
+    waiting_.clear();
+  }
+  if ((events_.empty() && gathered_.empty()) || (!last && emitted_ && since_ < o_.interval)) return;
+  flush();
+}
+
+void AnswerStream::flush() {
+  if (events_.empty() && gathered_.empty()) return;
+  emitted_ = true;
+  since_ = 0;
+  const auto events = std::exchange(events_, {});
+  const auto tokens = std::exchange(gathered_, {});
+  emit_(events, tokens);
+}
+
+void AnswerStream::finish(bool truncated) {
+  if (!stops_.matched()) {
+    if (const std::string tail = decoder_.flush(); !tail.empty()) parse(stops_.push(tail));
+    if (!stops_.matched()) parse(stops_.flush());
+  }
+  if (parser_) parser_->finish(truncated, fresh_);
+  if (!o_.incremental) {
+    fresh_.clear();
+    if (o_.parse) {
+      ParsedAnswer whole = parse_answer(raw_, truncated, o_.parser);
+      fresh_.push_back({Kind::reasoning, std::move(whole.reasoning), -1});
+      fresh_.push_back({Kind::content, std::move(whole.content), -1});
+      int call = 0;
+      for (auto& c : whole.calls) {
+        fresh_.push_back({Kind::tool_begin, std::move(c.name), call});
+        fresh_.push_back({Kind::tool_arguments, std::move(c.arguments), call});
+        fresh_.push_back({Kind::tool_end, {}, call++});
+      }
+      std::erase_if(fresh_, [](const AnswerEvent& e) {
+        return e.text.empty() && (e.kind == Kind::reasoning || e.kind == Kind::content);
+      });
+    } else if (!raw_.empty()) {
+      fresh_.push_back({Kind::content, std::move(raw_), -1});
+    }
+  }
+  take_events(true);
+}
+
+}  // namespace octet::serve

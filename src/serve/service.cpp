@@ -1,0 +1,194 @@
+#include "serve/service.h"
+
+#include <algorithm>
+#include <atomic>
+#include <ctime>
+#include <future>
+#include <list>
+#include <mutex>
+#include <unordered_map>
+
+#include "serve/http/error_body.h"
+
+namespace octet::serve {
+
+namespace {
+
+using generate::grammar::CompiledGrammar;
+using GrammarPtr = std::shared_ptr<const CompiledGrammar>;
+
+// Compiled grammars and the masks that they gather.
+constexpr std::size_t kMaxGrammarBytes = std::size_t{1} << 30;
+constexpr std::size_t kMaxGrammars = 1024;
+
+}  // namespace
+
+struct Service::Impl {
+  mutable std::mutex mutex;
+  std::unordered_map<std::string, std::weak_ptr<RunningJob>> running;
+  std::shared_ptr<const generate::grammar::Vocabulary> vocabulary;
+  std::once_flag vocabulary_once;
+  std::atomic<State> state = State::loading;
+
+  struct Cached {
+    std::shared_future<GrammarPtr> grammar;
+    std::list<std::string>::iterator use;
+    bool ready = false;
+  };
+  std::mutex grammars_mutex;
+  std::unordered_map<std::string, Cached> grammars;
+  std::list<std::string> uses;  // the latest first
+
+  // Of finished ones: what they hold grows while they are used.
+  void evict() {
+    std::size_t bytes = 0, count = 0;
+    for (auto use = uses.begin(); use != uses.end();) {
+      const auto at = grammars.find(*use);
+      ++use;
+      if (!at->second.ready) continue;
+      bytes += at->second.grammar.get()->bytes();
+      ++count;
+      // The one that was just made stays, however large it is.
+      if (count == 1 || (bytes <= kMaxGrammarBytes && count <= kMaxGrammars)) continue;
+      bytes -= at->second.grammar.get()->bytes();
+      --count;
+      uses.erase(at->second.use);
+      grammars.erase(at);
+    }
+  }
+};
+
+Service::Service(ServiceOptions options, const tokenizer::Tokenizer& tokenizer,
+                 chat_template::ChatTemplate chat_template, checkpoint::GenerationConfig defaults,
+                 generate::Engine& engine, std::int64_t vocab_size)
+    : options_(std::move(options)),
+      tokenizer_(tokenizer),
+      template_(std::move(chat_template)),
+      defaults_(std::move(defaults)),
+      engine_(engine),
+      vocab_size_(vocab_size),
+      created_(static_cast<std::int64_t>(std::time(nullptr))),
+      metrics_(options_.served_model_names.empty() ? std::string()
+                                                   : options_.served_model_names.front()),
+      impl_(std::make_unique<Impl>()) {
+  if (options_.served_model_names.empty())
+    fail(ErrorCode::invalid_argument, "the server needs a name for its model");
+}
+
+Service::~Service() = default;
+
+std::int64_t Service::max_model_len() const {
+  return engine_.options().max_model_len;
+}
+
+std::shared_ptr<const generate::grammar::Vocabulary> Service::vocabulary() {
+  std::call_once(impl_->vocabulary_once, [&] {
+    std::vector<std::int32_t> stops;
+    for (const std::int64_t id : defaults_.eos_token_id)
+      stops.push_back(static_cast<std::int32_t>(id));
+    impl_->vocabulary = std::make_shared<const generate::grammar::Vocabulary>(
+        tokenizer_, vocab_size_, std::move(stops));
+  });
+  return impl_->vocabulary;
+}
+
+std::string Service::served_name(const std::optional<std::string>& asked) const {
+  const auto& names = options_.served_model_names;
+  if (!asked || asked->empty()) return names.front();
+  if (options_.any_model_name || std::ranges::find(names, *asked) != names.end()) return *asked;
+  std::string known;
+  for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
+  throw HttpError(404, fmt::format("The model `{}` does not exist; this server has {}",
+                                   asked->size() > 256 ? std::string("...") : *asked,
+                                   known),
+                  "model");
+}
+
+GrammarPtr Service::grammar(const std::string& cache_key,
+                            const std::function<generate::grammar::Rules()>& make,
+                            const std::string& param) {
+  std::promise<GrammarPtr> promise;
+  std::shared_future<GrammarPtr> future;
+  bool mine = false;
+  {
+    const std::scoped_lock lock(impl_->grammars_mutex);
+    auto at = impl_->grammars.find(cache_key);
+    if (at == impl_->grammars.end()) {
+      mine = true;
+      impl_->uses.push_front(cache_key);
+      at = impl_->grammars
+               .emplace(cache_key,
+                        Impl::Cached{promise.get_future().share(), impl_->uses.begin()})
+               .first;
+    } else {
+      impl_->uses.splice(impl_->uses.begin(), impl_->uses, at->second.use);
+    }
+    future = at->second.grammar;
+  }
+  if (mine) {
+    const auto begin = std::chrono::steady_clock::now();
+    try {
+      promise.set_value(CompiledGrammar::compile(make(), vocabulary()));
+      metrics_.count_grammar_compile(
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      const std::scoped_lock lock(impl_->grammars_mutex);
+      impl_->grammars.at(cache_key).ready = true;
+      impl_->evict();
+    } catch (...) {
+      // Those that wait hear of it; the next one tries again: it may have been the memory.
+      promise.set_exception(std::current_exception());
+      const std::scoped_lock lock(impl_->grammars_mutex);
+      const auto at = impl_->grammars.find(cache_key);
+      impl_->uses.erase(at->second.use);
+      impl_->grammars.erase(at);
+    }
+  }
+  try {
+    return future.get();
+  } catch (const HttpError&) {
+    throw;
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::invalid_argument && e.code() != ErrorCode::bad_data) throw;
+    throw HttpError(400, e.what(), param);
+  }
+}
+
+void Service::add_running(const std::string& id, std::weak_ptr<RunningJob> job) {
+  const std::scoped_lock lock(impl_->mutex);
+  impl_->running[id] = std::move(job);
+}
+
+void Service::remove_running(const std::string& id) {
+  const std::scoped_lock lock(impl_->mutex);
+  impl_->running.erase(id);
+}
+
+std::shared_ptr<RunningJob> Service::find_running(const std::string& id) const {
+  const std::scoped_lock lock(impl_->mutex);
+  const auto at = impl_->running.find(id);
+  return at == impl_->running.end() ? nullptr : at->second.lock();
+}
+
+Service::State Service::state() const {
+  return impl_->state.load(std::memory_order_acquire);
+}
+
+void Service::set_state(State state) {
+  impl_->state.store(state, std::memory_order_release);
+}
+
+std::string_view to_string(Service::State state) {
+  switch (state) {
+    case Service::State::loading:
+      return "loading";
+    case Service::State::ready:
+      return "ready";
+    case Service::State::draining:
+      return "draining";
+    case Service::State::failed:
+      return "failed";
+  }
+  return "unknown";
+}
+
+}  // namespace octet::serve
