@@ -59,13 +59,13 @@ class RegexParser {
         refuse_quantifier();
         continue;
       }
-      if (result.ends_at != kNone)
-        in_.fail_at(result.ends_at, "an anchor that isn't at the end can't match");
       if (in_.take_if(U'$') || in_.take_if("\\z")) {
         result.ends_at = begin;
         refuse_quantifier();
         continue;
       }
+      if (result.ends_at != kNone)
+        in_.fail_at(result.ends_at, "an anchor that isn't at the end can't match");
       Part part = atom(depth, may_begin && parts.empty());
       if (part.begins_at != kNone) result.begins_at = part.begins_at;
       if (part.ends_at != kNone) result.ends_at = part.ends_at;
