@@ -1,5 +1,5 @@
-// Any text as a regular expression, up to the first zero byte; the rest is read by it: an error, or masks that
-// agree with what is taken.
+// Any text as a regular expression, up to the first zero byte; the rest is read by it: an error, or
+// masks that agree with what is taken.
 #include <algorithm>
 #include <cstdlib>
 

@@ -150,8 +150,7 @@ void Closure::collect(std::uint32_t local) {
       if (other == local) continue;
       const auto& from = locals_[other];
       owner_.work_ += 1 + from.edges.size();
-      locals_[local].edges.insert(locals_[local].edges.end(), from.edges.begin(),
-                                  from.edges.end());
+      locals_[local].edges.insert(locals_[local].edges.end(), from.edges.begin(), from.edges.end());
       for (const auto next : from.as)
         if (seen.insert(next).second) path.push_back(next);
     }
@@ -238,7 +237,9 @@ Configuration* Closure::finish() {
     for (Item& item : items_)
       if ((item.frame & kLocal) != 0) item.frame = interned_[item.frame & ~kLocal];
   }
-  std::erase_if(items_, [&](const Item& i) { return owner_.frames_[i.frame].depth > Configurations::kMaxDepth; });
+  std::erase_if(items_, [&](const Item& i) {
+    return owner_.frames_[i.frame].depth > Configurations::kMaxDepth;
+  });
   std::ranges::sort(items_);
   const auto repeated = std::ranges::unique(items_);
   items_.erase(repeated.begin(), repeated.end());

@@ -31,9 +31,7 @@ std::uint64_t hash_edges(std::uint64_t hash, std::span<const Edge> edges) {
 }  // namespace
 
 Configurations::Configurations(const Program& program, std::uint32_t longest_token)
-    : program_(program),
-      longest_token_(longest_token),
-      closure_(std::make_unique<Closure>(*this)) {
+    : program_(program), longest_token_(longest_token), closure_(std::make_unique<Closure>(*this)) {
   const Edge end{.pc = kEnd}, unknown{.pc = kUnknown};
   OCTET_CHECK(intern_frame({&end, 1}) == kRootFrame, "frames");
   OCTET_CHECK(intern_frame({&unknown, 1}) == kUnknownFrame, "frames");
@@ -83,9 +81,8 @@ std::uint32_t Configurations::intern_group(const std::vector<std::vector<Edge>>&
     if (frames_[first].group_size != size || frames_[first].group != first) continue;
     bool equal = true;
     for (std::uint32_t i = 0; i < size && equal; ++i)
-      equal = std::ranges::equal(edges(first + i), group[i], [&](const Edge& a, const Edge& b) {
-        return same(a, first, b);
-      });
+      equal = std::ranges::equal(edges(first + i), group[i],
+                                 [&](const Edge& a, const Edge& b) { return same(a, first, b); });
     if (equal) return first;
   }
   const auto first = static_cast<std::uint32_t>(frames_.size());

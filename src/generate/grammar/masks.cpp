@@ -46,9 +46,8 @@ bool bit(std::span<const std::uint32_t> mask, std::int32_t id) {
 
 }  // namespace
 
-void Masks::walk(Configurations& in, std::uint32_t node, Configuration* at,
-                 bool escaped, std::vector<std::uint32_t>& bits,
-                 std::vector<std::uint32_t>& open) {
+void Masks::walk(Configurations& in, std::uint32_t node, Configuration* at, bool escaped,
+                 std::vector<std::uint32_t>& bits, std::vector<std::uint32_t>& open) {
   const auto* nodes = vocabulary_.nodes.data();
   const auto* ids = vocabulary_.ids.data();
   Configuration* const dead = in.dead();
@@ -91,7 +90,8 @@ void Masks::walk_open(Configurations& in, const std::vector<std::uint32_t>& node
     const auto& n = vocabulary_.nodes[node];
     // The way to a node is the beginning of any token below it.
     const auto bytes = vocabulary_.bytes(vocabulary_.ids[n.first_token]).substr(0, n.depth);
-    path.resize(1 + static_cast<std::size_t>(std::ranges::mismatch(read, bytes).in1 - read.begin()));
+    path.resize(1 +
+                static_cast<std::size_t>(std::ranges::mismatch(read, bytes).in1 - read.begin()));
     while (path.size() <= bytes.size())
       path.push_back(in.step(path.back(), static_cast<std::uint8_t>(bytes[path.size() - 1])));
     read = bytes;

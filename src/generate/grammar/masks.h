@@ -28,8 +28,7 @@ struct MaskEntry {
 /// it goes.
 class Masks {
  public:
-  Masks(const Program& program, const Vocabulary::Impl& vocabulary)
-      : program_(program), vocabulary_(vocabulary) {}
+  explicit Masks(const Vocabulary::Impl& vocabulary) : vocabulary_(vocabulary) {}
 
   /// Clears the bits of the tokens that can't come. Stop tokens may where the configuration
   /// may_end. Known masks cost a pass over the words; new ones a walk over the part of the trie
@@ -51,7 +50,6 @@ class Masks {
   void walk(Configurations& in, std::uint32_t node, Configuration* at, bool escaped,
             std::vector<std::uint32_t>& bits, std::vector<std::uint32_t>& open);
 
-  const Program& program_;
   const Vocabulary::Impl& vocabulary_;
   std::deque<Configuration*> kept_;  // with masks, oldest first
   std::size_t bytes_ = 0;

@@ -216,8 +216,7 @@ class RegexParser {
         // A pair of surrogates, as JSON and JavaScript write what lies beyond U+FFFF.
         if (c >= 0xD800 && c <= 0xDBFF && in_.take_if("\\u")) {
           const char32_t low = in_.hex(4, begin);
-          if (low >= 0xDC00 && low <= 0xDFFF)
-            c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
+          if (low >= 0xDC00 && low <= 0xDFFF) c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
         }
         break;
       case 'b':

@@ -49,8 +49,8 @@ TEST(Ebnf, AlternativesOverSeveralLines) {
 }
 
 TEST(Ebnf, CharactersAndEscapes) {
-  EXPECT_TRUE(matches(R"(root ::= "\x41\u00e9\U0001F600\n\t\"\\")",
-                      "A\xc3\xa9\xf0\x9f\x98\x80\n\t\"\\"));
+  EXPECT_TRUE(
+      matches(R"(root ::= "\x41\u00e9\U0001F600\n\t\"\\")", "A\xc3\xa9\xf0\x9f\x98\x80\n\t\"\\"));
   EXPECT_TRUE(matches(R"(root ::= [\]\\\-\x41-\x43^]+)", "]\\-ABC^"));
   EXPECT_FALSE(matches(R"(root ::= [\x41-\x43])", "D"));
   EXPECT_TRUE(matches(R"(root ::= [^"\\\n]*)", "a\xe2\x82\xac"));

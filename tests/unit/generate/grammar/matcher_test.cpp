@@ -95,8 +95,7 @@ NodePtr random_node(Random& random, int depth, int rules) {
     default: {
       const auto min = static_cast<std::int64_t>(below(random, 4));
       const auto more = below(random, 5);
-      return repeat(child(), min,
-                    more == 4 ? kUnbounded : min + static_cast<std::int64_t>(more));
+      return repeat(child(), min, more == 4 ? kUnbounded : min + static_cast<std::int64_t>(more));
     }
   }
 }
@@ -182,8 +181,7 @@ std::vector<std::string> random_tokens(Random& random, std::string_view alphabet
 void compare_masks(const Rules& rules, std::string_view alphabet, Random& random, int steps) {
   const auto tokens = random_tokens(random, alphabet);
   const auto stop = static_cast<std::int32_t>(tokens.size()) - 1;
-  const auto vocabulary =
-      std::make_shared<Vocabulary>(tokens, std::vector<std::int32_t>{stop});
+  const auto vocabulary = std::make_shared<Vocabulary>(tokens, std::vector<std::int32_t>{stop});
   const auto grammar = compile(rules, vocabulary);
   for (int walk = 0; walk < 3; ++walk) {
     GrammarMatcher m(grammar);
@@ -253,8 +251,8 @@ TEST(Matcher, RollbackIsReplay) {
   Random random(7);
   const auto tokens = random_tokens(random, "[[{]}],ab");
   const auto vocabulary = std::make_shared<Vocabulary>(tokens, std::vector<std::int32_t>{});
-  const auto grammar = compile(
-      parse_ebnf(R"(root ::= ("[" root "]" | "{" root* "}" | [ab,]{1,40})+)"), vocabulary);
+  const auto grammar =
+      compile(parse_ebnf(R"(root ::= ("[" root "]" | "{" root* "}" | [ab,]{1,40})+)"), vocabulary);
   GrammarMatcher m(grammar);
   std::vector<std::int32_t> taken;
   for (int step = 0; step < 3000; ++step) {
@@ -329,9 +327,11 @@ TEST(Matcher, StopIdsWithTextAreNeverText) {
 
 TEST(Matcher, PartsOfCharactersAreTokens) {
   const auto vocabulary = std::make_shared<Vocabulary>(
-      std::vector<std::string>{"\xe2", "\x82", "\xac", "\x82\xac", "\xe2\x82", "\xac\xe2",
-                               "\xe2\x82\xac\xe2", "a\xe2", "\xac" "a", "\xff", "\xc0\x80",
-                               "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf0\x9f\x98\x80"},
+      std::vector<std::string>{
+          "\xe2", "\x82", "\xac", "\x82\xac", "\xe2\x82", "\xac\xe2", "\xe2\x82\xac\xe2", "a\xe2",
+          "\xac"
+          "a",
+          "\xff", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf0\x9f\x98\x80"},
       std::vector<std::int32_t>{});
   // Any character: only what valid text can begin with.
   GrammarMatcher m(compile(parse_ebnf("root ::= [^b]*"), vocabulary));
@@ -436,7 +436,8 @@ TEST(Matcher, LeftHiddenAndMutualRecursion) {
   EXPECT_TRUE(matches(hidden, "baaa"));
   EXPECT_TRUE(matches(hidden, "xxbaa"));
   EXPECT_FALSE(matches(hidden, "xxba"));
-  const auto mutual = matcher(parse_ebnf("root ::= other \"a\" | \"c\"\nother ::= root \"b\" | root"));
+  const auto mutual =
+      matcher(parse_ebnf("root ::= other \"a\" | \"c\"\nother ::= root \"b\" | root"));
   EXPECT_TRUE(matches(mutual, "cabaa"));
   EXPECT_FALSE(matches(mutual, "cb"));
   const auto circle = matcher(parse_ebnf("root ::= a\na ::= b | \"x\"\nb ::= a | b b | \"\""));
@@ -448,8 +449,9 @@ TEST(Matcher, LeftHiddenAndMutualRecursion) {
 TEST(Matcher, LongTextsOfAmbiguousAndRecursiveRules) {
   const std::string as(200000, 'a');
   for (const auto* grammar :
-       {"root ::= (\"a\"+)+ \"b\"", "root ::= \"a\" root | \"b\"", "root ::= list \"b\"\nlist ::= list \"a\" | \"\"",
-        "root ::= ((\"a\"*)*)* \"b\"", "root ::= (\"a\"? \"a\"? \"a\"?)* \"b\""}) {
+       {"root ::= (\"a\"+)+ \"b\"", "root ::= \"a\" root | \"b\"",
+        "root ::= list \"b\"\nlist ::= list \"a\" | \"\"", "root ::= ((\"a\"*)*)* \"b\"",
+        "root ::= (\"a\"? \"a\"? \"a\"?)* \"b\""}) {
     SCOPED_TRACE(grammar);
     auto m = matcher(parse_ebnf(grammar));
     ASSERT_TRUE(m.accept_bytes(as));
@@ -482,11 +484,13 @@ TEST(Matcher, TextsNestAsDeepAsTheLimitAndThenMustClose) {
   auto m = matcher(parse_ebnf("root ::= \"[\" root \"]\" | \"a\""));
   EXPECT_FALSE(m.accept_bytes(std::string(100000, '[')));
   ASSERT_TRUE(m.accept_bytes(std::string(50000, '[')));
-  while (m.accept_bytes("[")) {}
+  while (m.accept_bytes("[")) {
+  }
   EXPECT_TRUE(bit(mask_of(m, 257), 'a'));
   EXPECT_FALSE(bit(mask_of(m, 257), '['));
   ASSERT_TRUE(m.accept_bytes("a"));
-  while (m.accept_bytes("]")) {}
+  while (m.accept_bytes("]")) {
+  }
   EXPECT_TRUE(m.ended());
 }
 
@@ -513,7 +517,8 @@ TEST(Matcher, CompilingHasLimits) {
   rules.add("root", node);  // 2^60 parts if written out
   EXPECT_TRUE(GrammarMatcher(compile(rules, bytes_only())).accept_bytes("abab"));
   std::vector<NodePtr> many;
-  for (std::uint32_t i = 0; i < 100000; ++i) many.push_back(char_class({{i + 1, i + 1}, {i + 9, i + 9}}));
+  for (std::uint32_t i = 0; i < 100000; ++i)
+    many.push_back(char_class({{i + 1, i + 1}, {i + 9, i + 9}}));
   Rules large;
   large.add("root", sequence(std::move(many)));
   EXPECT_NE(error_of([&] {
@@ -552,8 +557,8 @@ TEST(Matcher, AnEnumerationOfThousands) {
 TEST(Matcher, BadGrammarsBetweenGoodOnes) {
   const auto vocabulary = bytes_only();
   GrammarMatcher good(compile(parse_ebnf("root ::= \"[\" root* \"]\""), vocabulary));
-  const char* const bad[] = {"root ::= (",         "root ::= root",         "x ::= \"a\"",
-                             "root ::= \"a\" | b", "root ::= [z-a]",        "root ::= \"a\"{9,1}",
+  const char* const bad[] = {"root ::= (",         "root ::= root",        "x ::= \"a\"",
+                             "root ::= \"a\" | b", "root ::= [z-a]",       "root ::= \"a\"{9,1}",
                              "\xff\xfe",           "root ::= \"\\ud800\"", ""};
   for (const auto* text : bad) {
     ASSERT_TRUE(good.accept('['));
@@ -570,9 +575,9 @@ TEST(Matcher, BadGrammarsBetweenGoodOnes) {
 // Caches that fill up start afresh; who is under way keeps his place and his history.
 TEST(Matcher, MemoryIsBoundedWhileTextsGoOn) {
   const auto vocabulary = bytes_only();
-  const auto grammar = compile(
-      parse_ebnf("root ::= (a | b)*\na ::= \"[\" root \"]\"\nb ::= \"{\" root \"}\" | [a-z]{1,9000} \";\""),
-      vocabulary);
+  const auto grammar = compile(parse_ebnf("root ::= (a | b)*\na ::= \"[\" root \"]\"\nb ::= \"{\" "
+                                          "root \"}\" | [a-z]{1,9000} \";\""),
+                               vocabulary);
   GrammarMatcher waits(grammar);
   ASSERT_TRUE(waits.accept_bytes("[{[ab"));
   ASSERT_TRUE(waits.accept('c'));

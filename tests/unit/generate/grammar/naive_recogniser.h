@@ -19,8 +19,7 @@ class NaiveRecogniser {
     for (bool changed = true; changed;) {
       changed = false;
       for (std::size_t r = 0; r < rules_.rules.size(); ++r)
-        if (!productive_[r] && productive(*rules_.rules[r].body))
-          productive_[r] = changed = true;
+        if (!productive_[r] && productive(*rules_.rules[r].body)) productive_[r] = changed = true;
     }
   }
 

@@ -44,8 +44,8 @@ TEST(Regex, IsAnchoredAtBothEnds) {
   EXPECT_TRUE(matches("", ""));
   EXPECT_TRUE(matches("a|", ""));
   EXPECT_TRUE(matches("()", ""));
-  for (const auto* pattern : {"^ab$", "^a(b$)", "(^a)b", "^(?:ab|^ab)$", "\\Aab\\z", "^ab$|^c$",
-                              "((^|)a)b", "^^ab$$"})
+  for (const auto* pattern :
+       {"^ab$", "^a(b$)", "(^a)b", "^(?:ab|^ab)$", "\\Aab\\z", "^ab$|^c$", "((^|)a)b", "^^ab$$"})
     EXPECT_TRUE(matches(pattern, "ab")) << pattern;
 }
 
@@ -112,22 +112,47 @@ TEST(Regex, Quantifiers) {
 
 TEST(Regex, WhatIsNotSupportedIsRefusedWithItsPosition) {
   const std::pair<const char*, const char*> cases[] = {
-      {"ab(?=c)", "position 2"},   {"(?!x)", "look-ahead"},    {"a(?<=x)", "position 1"},
-      {"(?<!x)", "look-ahead"},    {"(a)\\1", "position 3"},   {"a\\bc", "position 1"},
-      {"\\B", "word boundaries"},  {"(?i)a", "flags"},         {"a++", "possessive"},
-      {"a**", "two quantifiers"},  {"a{2}{3}", "two"},         {"*a", "nothing to repeat"},
-      {"(|+)", "position 2"},      {"^*", "nothing to repeat"}, {"(a", "position 0"},
-      {"a)", "position 1"},        {"[a", "position 0"},       {"[z-a]", "position 1"},
-      {"[a-\\d]", "position 1"},   {"a^b", "position 1"},      {"a$b", "position 1"},
-      {"(a$)b", "position 2"},     {"(^a)*", "position 1"},    {"a{5,2}", "position 1"},
-      {"a{10001}", "10000"},       {"a{1,99999999999999999999}", "10000"}, {"\\ud800", "surrogates"},
-      {"\\x{110000}", "position 0"}, {"\\xg0", "hexadecimal"}, {"\\q", "unknown escape"},
-      {"a\\", "at the end"},       {"[[:foo:]]", "foo"},       {"(?<n", "name"},
-      {"(?P<>a)", "name"},         {"\xff", "UTF-8"},          {"[\\", "at the end"},
+      {"ab(?=c)", "position 2"},
+      {"(?!x)", "look-ahead"},
+      {"a(?<=x)", "position 1"},
+      {"(?<!x)", "look-ahead"},
+      {"(a)\\1", "position 3"},
+      {"a\\bc", "position 1"},
+      {"\\B", "word boundaries"},
+      {"(?i)a", "flags"},
+      {"a++", "possessive"},
+      {"a**", "two quantifiers"},
+      {"a{2}{3}", "two"},
+      {"*a", "nothing to repeat"},
+      {"(|+)", "position 2"},
+      {"^*", "nothing to repeat"},
+      {"(a", "position 0"},
+      {"a)", "position 1"},
+      {"[a", "position 0"},
+      {"[z-a]", "position 1"},
+      {"[a-\\d]", "position 1"},
+      {"a^b", "position 1"},
+      {"a$b", "position 1"},
+      {"(a$)b", "position 2"},
+      {"(^a)*", "position 1"},
+      {"a{5,2}", "position 1"},
+      {"a{10001}", "10000"},
+      {"a{1,99999999999999999999}", "10000"},
+      {"\\ud800", "surrogates"},
+      {"\\x{110000}", "position 0"},
+      {"\\xg0", "hexadecimal"},
+      {"\\q", "unknown escape"},
+      {"a\\", "at the end"},
+      {"[[:foo:]]", "foo"},
+      {"(?<n", "name"},
+      {"(?P<>a)", "name"},
+      {"\xff", "UTF-8"},
+      {"[\\", "at the end"},
       {"\xc3\xa9(", "position 2"},
   };
   for (const auto& [pattern, part] : cases)
-    EXPECT_NE(error_of(pattern).find(part), std::string::npos) << pattern << ": " << error_of(pattern);
+    EXPECT_NE(error_of(pattern).find(part), std::string::npos)
+        << pattern << ": " << error_of(pattern);
 }
 
 // llama.cpp#22606: depth of a pattern must not become depth of the stack.
@@ -163,15 +188,18 @@ TEST(Regex, NestedRepetitionsStayLinear) {
 // Random patterns against the standard library's engine, in the syntax that both have.
 std::string random_pattern(std::mt19937_64& random, int depth) {
   const auto below = [&](std::uint64_t n) { return random() % n; };
-  static constexpr const char* kAtoms[] = {"a", "b", "c", "[ab]", "[^a]", ".", "\\w", "[a-c]", "\\."};
+  static constexpr const char* kAtoms[] = {"a", "b",   "c",     "[ab]", "[^a]",
+                                           ".", "\\w", "[a-c]", "\\."};
   std::string out;
   const auto parts = below(4);
   for (std::uint64_t i = 0; i < parts; ++i) {
     if (depth > 0 && below(3) == 0)
-      out += "(?:" + random_pattern(random, depth - 1) + "|" + random_pattern(random, depth - 1) + ")";
+      out +=
+          "(?:" + random_pattern(random, depth - 1) + "|" + random_pattern(random, depth - 1) + ")";
     else
       out += kAtoms[below(std::size(kAtoms))];
-    static constexpr const char* kQuantifiers[] = {"", "", "", "*", "+", "?", "{2}", "{1,3}", "{2,}", "*?"};
+    static constexpr const char* kQuantifiers[] = {"",  "",    "",      "*",    "+",
+                                                   "?", "{2}", "{1,3}", "{2,}", "*?"};
     out += kQuantifiers[below(std::size(kQuantifiers))];
   }
   return out;
