@@ -10,9 +10,7 @@ namespace {
 // Places and edges that one byte may lead to, beyond what the grammar's own size explains. A
 // grammar that keeps more alive is ambiguous without bounds (palindromes), and each byte would cost
 // more than the last.
-constexpr std::uint64_t kMaxWork = 1 << 16, kMaxWorkPerInstruction = 4;
-// Rules inside each other in a text. JSON this deep is nonsense, and stacks are memory.
-constexpr std::uint32_t kMaxDepth = 1 << 16;
+constexpr std::uint64_t kMaxWork = 1 << 14, kMaxWorkPerInstruction = 4;
 constexpr std::uint32_t kNone = 0xFFFFFFFF;
 
 std::uint64_t key(std::uint32_t a, std::uint32_t b) {
@@ -152,8 +150,7 @@ void Closure::collect(std::uint32_t local) {
       if (other == local) continue;
       const auto& from = locals_[other];
       owner_.work_ += 1 + from.edges.size();
-      locals_[local].edges.insert(locals_[local].edges.end(), from.edges.begin(),
-                                  from.edges.end());
+      locals_[local].edges.insert(locals_[local].edges.end(), from.edges.begin(), from.edges.end());
       for (const auto next : from.as)
         if (seen.insert(next).second) path.push_back(next);
     }
@@ -240,7 +237,9 @@ Configuration* Closure::finish() {
     for (Item& item : items_)
       if ((item.frame & kLocal) != 0) item.frame = interned_[item.frame & ~kLocal];
   }
-  std::erase_if(items_, [&](const Item& i) { return owner_.frames_[i.frame].depth > kMaxDepth; });
+  std::erase_if(items_, [&](const Item& i) {
+    return owner_.frames_[i.frame].depth > Configurations::kMaxDepth;
+  });
   std::ranges::sort(items_);
   const auto repeated = std::ranges::unique(items_);
   items_.erase(repeated.begin(), repeated.end());

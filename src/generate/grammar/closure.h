@@ -27,9 +27,9 @@ class Closure {
  private:
   static constexpr std::uint32_t kLocal = 0x80000000;
   struct Local {
-    std::uint32_t label;                  // what begins: tells frames of one place apart
-    std::vector<Edge> edges;              // sorted and without repeats once needed
-    std::vector<std::uint32_t> as;        // locals whose edges this one has, too
+    std::uint32_t label;            // what begins: tells frames of one place apart
+    std::vector<Edge> edges;        // sorted and without repeats once needed
+    std::vector<std::uint32_t> as;  // locals whose edges this one has, too
   };
 
   void follow(std::uint32_t pc, std::uint32_t frame);

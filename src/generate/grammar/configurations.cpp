@@ -8,9 +8,10 @@
 namespace octet::generate::grammar {
 namespace {
 
-// Frames that a cut stack keeps. More: fewer tokens need a look at the real stack, but fewer stacks
-// have the same cut.
-constexpr int kCutFrames = 4;
+// Frames that a cut stack keeps, by kind of cut. More: fewer tokens need a look at the real stack,
+// but fewer stacks have the same cut. One is enough to share what a string may hold between all
+// places that have strings; four, to share what may follow it between most.
+constexpr std::array<int, 2> kCutFrames{1, 4};
 constexpr std::uint32_t kRootFrame = 0, kUnknownFrame = 1;
 
 // Mixed well enough for tables whose keys are compared.
@@ -30,9 +31,7 @@ std::uint64_t hash_edges(std::uint64_t hash, std::span<const Edge> edges) {
 }  // namespace
 
 Configurations::Configurations(const Program& program, std::uint32_t longest_token)
-    : program_(program),
-      longest_token_(longest_token),
-      closure_(std::make_unique<Closure>(*this)) {
+    : program_(program), longest_token_(longest_token), closure_(std::make_unique<Closure>(*this)) {
   const Edge end{.pc = kEnd}, unknown{.pc = kUnknown};
   OCTET_CHECK(intern_frame({&end, 1}) == kRootFrame, "frames");
   OCTET_CHECK(intern_frame({&unknown, 1}) == kUnknownFrame, "frames");
@@ -82,9 +81,8 @@ std::uint32_t Configurations::intern_group(const std::vector<std::vector<Edge>>&
     if (frames_[first].group_size != size || frames_[first].group != first) continue;
     bool equal = true;
     for (std::uint32_t i = 0; i < size && equal; ++i)
-      equal = std::ranges::equal(edges(first + i), group[i], [&](const Edge& a, const Edge& b) {
-        return same(a, first, b);
-      });
+      equal = std::ranges::equal(edges(first + i), group[i],
+                                 [&](const Edge& a, const Edge& b) { return same(a, first, b); });
     if (equal) return first;
   }
   const auto first = static_cast<std::uint32_t>(frames_.size());
@@ -198,15 +196,20 @@ std::uint32_t Configurations::cut_frame(std::uint32_t frame, int frames) {
   return number;
 }
 
-Configuration* Configurations::cut(Configuration* from) {
-  if (from->cut) return from->cut;
+Configuration* Configurations::cut(Configuration* from, int kind) {
+  Configuration*& known = from->cut[static_cast<std::size_t>(kind)];
+  if (known) return known;
+  // A cut stack doesn't know how deep it was: near the limit that matters.
+  if (std::ranges::any_of(from->items,
+                          [&](const Item& i) { return frames_[i.frame].depth > kMaxDepth / 2; }))
+    return known = from;
   std::vector<Item> items = from->items;
-  for (Item& item : items) item.frame = cut_frame(item.frame, kCutFrames);
+  for (Item& item : items)
+    item.frame = cut_frame(item.frame, kCutFrames[static_cast<std::size_t>(kind)]);
   std::ranges::sort(items);
   const auto repeated = std::ranges::unique(items);
   items.erase(repeated.begin(), repeated.end());
-  from->cut = intern(std::move(items), from->may_end, from->escaped);
-  return from->cut;
+  return known = intern(std::move(items), from->may_end, from->escaped);
 }
 
 Configuration* Configurations::import(const Configurations& other, const Configuration* from) {

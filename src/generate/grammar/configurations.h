@@ -3,6 +3,7 @@
 // stacks of an ambiguous or deep text share their parts.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -42,7 +43,7 @@ struct Configuration {
   bool mask_used = false;
   std::unique_ptr<Configuration*[]> next;  ///< by byte class; null: not known yet
   std::shared_ptr<const MaskEntry> mask;
-  Configuration* cut = nullptr;  ///< with the stacks cut; null: not made yet
+  std::array<Configuration*, 2> cut{};  ///< by kind of cut; null: not made yet
 };
 
 class Closure;
@@ -52,6 +53,9 @@ class Closure;
 /// Not thread-safe.
 class Configurations {
  public:
+  /// Rules inside each other in a text. JSON this deep is nonsense, and stacks are memory.
+  static constexpr std::uint32_t kMaxDepth = 1 << 16;
+
   /// longest_token: bytes, for cut().
   Configurations(const Program& program, std::uint32_t longest_token);
   ~Configurations();
@@ -67,10 +71,10 @@ class Configurations {
     Configuration* to = from->next[byte_class];
     return to ? to : make_step(from, byte_class);
   }
-  /// The same with every stack cut to its top frames and with counters told apart only where a
-  /// token could reach their limits: many configurations have one cut, whose mask says most of
-  /// theirs.
-  Configuration* cut(Configuration* from);
+  /// The same with every stack cut to its top frames, few (kind 0) or some more (1), and with
+  /// counters told apart only where a token could reach their limits: many configurations have one
+  /// cut, whose mask says most of theirs. Itself where nothing can be cut.
+  Configuration* cut(Configuration* from, int kind);
   /// The equal of another's.
   Configuration* import(const Configurations& other, const Configuration* from);
 

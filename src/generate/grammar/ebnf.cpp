@@ -26,8 +26,8 @@ class EbnfParser {
     for (skip(); !in_.at_end(); skip()) definition();
     for (std::size_t i = 0; i < rules_.rules.size(); ++i)
       if (!rules_.rules[i].body)
-        in_.fail_at(first_use_[i], fmt::format("rule \"{}\" is used but not defined",
-                                               rules_.rules[i].name));
+        in_.fail_at(first_use_[i],
+                    fmt::format("rule \"{}\" is used but not defined", rules_.rules[i].name));
     const auto root = numbers_.find("root");
     if (root == numbers_.end())
       in_.fail_at(text_.size(), "there is no rule \"root\", where a text begins");
@@ -214,7 +214,8 @@ class EbnfParser {
     std::vector<NodePtr> parts;
     while (in_.peek() != '"') {
       const auto at = in_.position();
-      if (in_.at_end() || in_.peek() == '\n') in_.fail_at(begin, "the text's closing \" is missing");
+      if (in_.at_end() || in_.peek() == '\n')
+        in_.fail_at(begin, "the text's closing \" is missing");
       char32_t c = in_.take();
       if (c == '\\') c = escape(at);
       parts.push_back(character(c));

@@ -46,16 +46,16 @@ bool bit(std::span<const std::uint32_t> mask, std::int32_t id) {
 
 }  // namespace
 
-void Masks::walk(Configurations& in, std::uint32_t node, Configuration* at,
-                 std::vector<std::uint32_t>& bits, std::vector<std::uint32_t>* open) {
+void Masks::walk(Configurations& in, std::uint32_t node, Configuration* at, bool escaped,
+                 std::vector<std::uint32_t>& bits, std::vector<std::uint32_t>& open) {
   const auto* nodes = vocabulary_.nodes.data();
   const auto* ids = vocabulary_.ids.data();
   Configuration* const dead = in.dead();
   const auto base = nodes[node].depth;
   path_.resize(vocabulary_.max_depth + 2);
   path_[base] = at;
-  // The depth below which everything is below a cut, too; 0: nothing is.
-  std::uint32_t escaped_depth = at->escaped ? base + 1U : 0;
+  // From this depth on, some place is below a cut; 0: none is.
+  std::uint32_t escaped_depth = escaped || at->escaped ? 1 : 0;
   const auto accept = [&](std::uint32_t i) {
     for (auto t = nodes[i].first_token; t < nodes[i + 1].first_token; ++t)
       bits[static_cast<std::size_t>(ids[t]) / 32] |= 1U << (ids[t] % 32);
@@ -67,7 +67,7 @@ void Masks::walk(Configurations& in, std::uint32_t node, Configuration* at,
     if (depth < escaped_depth) escaped_depth = 0;
     Configuration* const to = in.step(path_[depth - 1], nodes[i].byte);
     if (to == dead) {
-      if (escaped_depth != 0) open->push_back(i);
+      if (escaped_depth != 0) open.push_back(i);
       i = nodes[i].end;
       continue;
     }
@@ -80,44 +80,49 @@ void Masks::walk(Configurations& in, std::uint32_t node, Configuration* at,
   }
 }
 
-std::shared_ptr<const MaskEntry> Masks::get(Configurations& in, Configuration* at) {
+// The subtrees of some nodes in order, where `at` is the configuration at the root.
+void Masks::walk_open(Configurations& in, const std::vector<std::uint32_t>& nodes,
+                      Configuration* at, std::vector<std::uint32_t>& bits,
+                      std::vector<std::uint32_t>& open) {
+  std::vector<Configuration*> path{at};
+  std::string_view read;
+  for (const auto node : nodes) {
+    const auto& n = vocabulary_.nodes[node];
+    // The way to a node is the beginning of any token below it.
+    const auto bytes = vocabulary_.bytes(vocabulary_.ids[n.first_token]).substr(0, n.depth);
+    path.resize(1 +
+                static_cast<std::size_t>(std::ranges::mismatch(read, bytes).in1 - read.begin()));
+    while (path.size() <= bytes.size())
+      path.push_back(in.step(path.back(), static_cast<std::uint8_t>(bytes[path.size() - 1])));
+    read = bytes;
+    if (in.work() > end_work_) return;
+    const bool escaped = std::ranges::any_of(path, [](const auto* c) { return c->escaped; });
+    if (path.back() != in.dead())
+      walk(in, node, path.back(), escaped, bits, open);
+    else if (escaped)
+      open.push_back(node);
+  }
+}
+
+std::shared_ptr<const MaskEntry> Masks::get(Configurations& in, Configuration* at, int cuts) {
   at->mask_used = true;
   if (at->mask) return at->mask;
   const auto words = static_cast<std::size_t>((vocabulary_.size + 31) / 32);
-  Configuration* const cut = in.cut(at);
-  std::shared_ptr<const MaskEntry> own = cut->mask;
-  cut->mask_used = true;
-  if (!own) {
-    std::vector<std::uint32_t> bits(words), open;
-    walk(in, 0, cut, bits, &open);
-    own = pack(std::move(bits), std::move(open));
-    if (in.work() <= end_work_) keep(cut, own);
+  std::vector<std::uint32_t> bits, open;
+  Configuration* const cut = cuts > 0 ? in.cut(at, cuts - 1) : at;
+  if (cuts == 0) {
+    bits.resize(words);
+    walk(in, 0, at, false, bits, open);
+  } else {
+    auto known = get(in, cut, cuts - 1);
+    if (cut == at || known->open.empty()) return known;
+    // Only the tokens that look below the cut are open; those on the longer stack.
+    bits = unpack(*known, words);
+    walk_open(in, known->open, at, bits, open);
   }
-  if (cut == at || own->open.empty()) return own;
-  // The tokens that look below the cut, on the whole stack.
-  auto bits = unpack(*own, words);
-  std::vector<Configuration*> at_depth{at};
-  std::vector<std::uint8_t> bytes;
-  for (const auto node : own->open) {
-    const auto& n = vocabulary_.nodes[node];
-    // The path's bytes are those of any token in the subtree.
-    const auto token = vocabulary_.bytes(vocabulary_.ids[n.first_token]);
-    std::size_t common = 0;
-    while (common < bytes.size() && common < n.depth &&
-           bytes[common] == static_cast<std::uint8_t>(token[common]))
-      ++common;
-    at_depth.resize(common + 1);
-    bytes.resize(common);
-    for (; common < n.depth && in.work() <= end_work_; ++common) {
-      bytes.push_back(static_cast<std::uint8_t>(token[common]));
-      at_depth.push_back(in.step(at_depth.back(), bytes.back()));
-    }
-    if (in.work() > end_work_) break;
-    if (at_depth.back() != in.dead()) walk(in, node, at_depth.back(), bits, nullptr);
-  }
-  own = pack(std::move(bits), {});
-  if (in.work() <= end_work_) keep(at, own);
-  return own;
+  auto entry = pack(std::move(bits), std::move(open));
+  if (in.work() <= end_work_) keep(at, entry);
+  return entry;
 }
 
 void Masks::keep(Configuration* at, std::shared_ptr<const MaskEntry> entry) {
@@ -153,7 +158,7 @@ void Masks::fill(Configurations& in, Configuration* at, std::span<std::uint32_t>
     for (const auto id : vocabulary_.stop_ids)
       if (bit(mask, id)) stop_bits_.push_back(id);
   end_work_ = in.work() + kMaxWork;
-  const auto entry = get(in, at);
+  const auto entry = get(in, at, 2);
   if (!entry->bits.empty()) {
     for (std::size_t i = 0; i < words; ++i) mask[i] &= entry->bits[i];
     std::ranges::fill(mask.subspan(words), 0U);

@@ -28,8 +28,7 @@ struct MaskEntry {
 /// it goes.
 class Masks {
  public:
-  Masks(const Program& program, const Vocabulary::Impl& vocabulary)
-      : program_(program), vocabulary_(vocabulary) {}
+  explicit Masks(const Vocabulary::Impl& vocabulary) : vocabulary_(vocabulary) {}
 
   /// Clears the bits of the tokens that can't come. Stop tokens may where the configuration
   /// may_end. Known masks cost a pass over the words; new ones a walk over the part of the trie
@@ -40,14 +39,17 @@ class Masks {
   std::size_t bytes() const { return bytes_; }
 
  private:
-  std::shared_ptr<const MaskEntry> get(Configurations& in, Configuration* at);
+  /// cuts: 0 for one that was cut to the fewest frames, 1 for more, 2 for an exact one.
+  std::shared_ptr<const MaskEntry> get(Configurations& in, Configuration* at, int cuts);
+  void walk_open(Configurations& in, const std::vector<std::uint32_t>& nodes, Configuration* at,
+                 std::vector<std::uint32_t>& bits, std::vector<std::uint32_t>& open);
   void keep(Configuration* at, std::shared_ptr<const MaskEntry> entry);
   /// Sets the bits of all tokens of the subtree of `node` that may come; `at` is the configuration
-  /// at that node. open: where to put nodes below a cut, or null.
-  void walk(Configurations& in, std::uint32_t node, Configuration* at,
-            std::vector<std::uint32_t>& bits, std::vector<std::uint32_t>* open);
+  /// at that node. open: gets the nodes whose tokens depend on what is below a cut; escaped: those
+  /// of the whole subtree do, as far as they don't come anyway.
+  void walk(Configurations& in, std::uint32_t node, Configuration* at, bool escaped,
+            std::vector<std::uint32_t>& bits, std::vector<std::uint32_t>& open);
 
-  const Program& program_;
   const Vocabulary::Impl& vocabulary_;
   std::deque<Configuration*> kept_;  // with masks, oldest first
   std::size_t bytes_ = 0;

@@ -24,9 +24,8 @@ struct CompiledGrammar::Impl {
   Impl(Program p, std::shared_ptr<const Vocabulary> v)
       : program(std::move(p)),
         vocabulary(std::move(v)),
-        masks(program, vocabulary->impl()),
-        configurations(
-            std::make_shared<Configurations>(program, vocabulary->impl().max_depth)) {}
+        masks(vocabulary->impl()),
+        configurations(std::make_shared<Configurations>(program, vocabulary->impl().max_depth)) {}
 
   const Program program;
   const std::shared_ptr<const Vocabulary> vocabulary;
@@ -71,8 +70,8 @@ struct GrammarMatcher::State {
   void renew() {
     auto& shared = impl().configurations;
     if (shared->bytes() > kMaxBytes && shared == configurations) {
-      shared = std::make_shared<Configurations>(impl().program,
-                                                impl().vocabulary->impl().max_depth);
+      shared =
+          std::make_shared<Configurations>(impl().program, impl().vocabulary->impl().max_depth);
       impl().masks.clear();
     }
     if (shared == configurations) return;

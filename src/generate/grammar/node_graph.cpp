@@ -113,8 +113,8 @@ class Analysis {
     for (std::uint32_t i = 0; i < graph_.parts.size(); ++i) {
       budget_.take(0);
       const Node& node = *graph_.parts[i].node;
-      missing[i] = static_cast<std::uint32_t>(
-          node.kind == NodeKind::sequence ? node.children.size() : 1);
+      missing[i] =
+          static_cast<std::uint32_t>(node.kind == NodeKind::sequence ? node.children.size() : 1);
       if (leaf(node) || missing[i] == 0 || (node.kind == NodeKind::repeat && node.min == 0)) set(i);
     }
     while (!found.empty()) {

@@ -13,10 +13,10 @@ namespace octet::generate::grammar {
 struct NodeGraph {
   struct Info {
     const Node* node = nullptr;
-    std::uint32_t uses = 0;      ///< as a child or body
-    std::uint32_t height = 0;    ///< of the parts below, rules not followed
-    bool productive = false;     ///< some text belongs to it
-    bool nullable = false;       ///< the empty text belongs to it
+    std::uint32_t uses = 0;    ///< as a child or body
+    std::uint32_t height = 0;  ///< of the parts below, rules not followed
+    bool productive = false;   ///< some text belongs to it
+    bool nullable = false;     ///< the empty text belongs to it
   };
   std::vector<Info> parts;  ///< children before parents
   std::unordered_map<const Node*, std::uint32_t> index;

@@ -45,8 +45,8 @@ class PatternReader {
   char32_t hex(int digits, std::size_t begin);
   /// After "\x{" or the like: digits up to "}".
   char32_t hex_in_braces(std::size_t begin);
-  /// "{m}", "{m,}", "{m,n}" and, if open_start, "{,n}": what stands at the position, if it is one of
-  /// them. Errors: counts above kMaxRepetitions or in the wrong order.
+  /// "{m}", "{m,}", "{m,n}" and, if open_start, "{,n}": what stands at the position, if it is one
+  /// of them. Errors: counts above kMaxRepetitions or in the wrong order.
   std::optional<std::pair<std::int64_t, std::int64_t>> counts(bool open_start);
 
  private:

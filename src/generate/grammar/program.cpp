@@ -94,8 +94,7 @@ class Compiler {
       case NodeKind::any_byte_text:
         return emit({Op::text, text(node.bytes), next});
       case NodeKind::rule:
-        return emit(
-            {Op::call, rule(rules_.rules[static_cast<std::size_t>(node.rule)].body), next});
+        return emit({Op::call, rule(rules_.rules[static_cast<std::size_t>(node.rule)].body), next});
       case NodeKind::sequence: {
         for (auto i = node.children.size(); i-- > 0;) next = part(node.children[i], next);
         return next;
@@ -140,7 +139,8 @@ class Compiler {
              literals[count][at] == first[at])
         ++count;
       const auto last = literals[count - 1];
-      auto common = static_cast<std::size_t>(std::ranges::mismatch(first, last).in1 - first.begin());
+      auto common =
+          static_cast<std::size_t>(std::ranges::mismatch(first, last).in1 - first.begin());
       if (depth == kMaxDepth && count > 1) {
         count = 1;
         common = first.size();
@@ -262,8 +262,8 @@ void CompileBudget::take(std::size_t bytes) {
     fail(ErrorCode::invalid_argument,
          "the grammar needs more than the {} MiB it may have; make it smaller", memory_ >> 20);
   if (calls_++ % 256 == 0 && std::chrono::steady_clock::now() > end_)
-    fail(ErrorCode::invalid_argument, "compiling the grammar took longer than {} ms; make it smaller",
-         time_.count());
+    fail(ErrorCode::invalid_argument,
+         "compiling the grammar took longer than {} ms; make it smaller", time_.count());
 }
 
 Program make_program(const Rules& rules, CompileBudget& budget) {

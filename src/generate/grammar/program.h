@@ -12,13 +12,13 @@
 namespace octet::generate::grammar {
 
 enum class Op : std::uint8_t {
-  ret,            ///< the rule ends here
-  literal,        ///< read literals[a], go on at b
-  char_class,     ///< read classes[a], go on at b
-  text,           ///< read texts[a], go on at b
-  split,          ///< go on at each of b targets from targets[a] on
-  call,           ///< read rule a, go on at b
-  counted,        ///< read counts[a], go on at b
+  ret,         ///< the rule ends here
+  literal,     ///< read literals[a], go on at b
+  char_class,  ///< read classes[a], go on at b
+  text,        ///< read texts[a], go on at b
+  split,       ///< go on at each of b targets from targets[a] on
+  call,        ///< read rule a, go on at b
+  counted,     ///< read counts[a], go on at b
 };
 
 struct Instruction {

@@ -59,13 +59,13 @@ class RegexParser {
         refuse_quantifier();
         continue;
       }
-      if (result.ends_at != kNone)
-        in_.fail_at(result.ends_at, "an anchor that isn't at the end can't match");
       if (in_.take_if(U'$') || in_.take_if("\\z")) {
         result.ends_at = begin;
         refuse_quantifier();
         continue;
       }
+      if (result.ends_at != kNone)
+        in_.fail_at(result.ends_at, "an anchor that isn't at the end can't match");
       Part part = atom(depth, may_begin && parts.empty());
       if (part.begins_at != kNone) result.begins_at = part.begins_at;
       if (part.ends_at != kNone) result.ends_at = part.ends_at;
@@ -216,8 +216,7 @@ class RegexParser {
         // A pair of surrogates, as JSON and JavaScript write what lies beyond U+FFFF.
         if (c >= 0xD800 && c <= 0xDBFF && in_.take_if("\\u")) {
           const char32_t low = in_.hex(4, begin);
-          if (low >= 0xDC00 && low <= 0xDFFF)
-            c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
+          if (low >= 0xDC00 && low <= 0xDFFF) c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
         }
         break;
       case 'b':

@@ -18,7 +18,17 @@ CodePointRanges intersect(const CodePointRanges& ranges, std::uint32_t first, st
 
 // Where a UTF-8 character stands: at its beginning, so many bytes before its end, or where the
 // second byte is limited (overlong forms, surrogates, beyond U+10FFFF).
-enum Utf8 : std::uint32_t { boundary, one, two, three, after_e0, after_ed, after_f0, after_f4, bad };
+enum Utf8 : std::uint32_t {
+  boundary,
+  one,
+  two,
+  three,
+  after_e0,
+  after_ed,
+  after_f0,
+  after_f4,
+  bad
+};
 
 Utf8 next_utf8(std::uint32_t state, std::uint8_t b) {
   const auto within = [&](std::uint8_t first, std::uint8_t last, Utf8 to) {
@@ -58,7 +68,7 @@ Utf8 next_utf8(std::uint32_t state, std::uint8_t b) {
 CharClassAutomaton::CharClassAutomaton(const CodePointRanges& ranges) {
   states_.push_back({0, 0});  // kDone
   struct Length {
-    std::uint32_t first, last;         // code points of this length
+    std::uint32_t first, last;  // code points of this length
     std::uint8_t lead_first, lead_last, lead_base;
     int continuations;
   };
@@ -88,8 +98,8 @@ CharClassAutomaton::CharClassAutomaton(const CodePointRanges& ranges) {
   }
   // The start is never shared: an empty class must not look like kDone.
   start_ = static_cast<std::uint32_t>(states_.size());
-  states_.push_back({static_cast<std::uint32_t>(transitions_.size()),
-                     static_cast<std::uint32_t>(roots.size())});
+  states_.push_back(
+      {static_cast<std::uint32_t>(transitions_.size()), static_cast<std::uint32_t>(roots.size())});
   transitions_.insert(transitions_.end(), roots.begin(), roots.end());
 }
 

@@ -42,15 +42,15 @@ Vocabulary::Impl::Impl(std::vector<std::string> tokens, std::vector<std::int32_t
     ids.push_back(static_cast<std::int32_t>(id));
   }
   offsets_.push_back(pool_.size());
-  std::ranges::stable_sort(ids, {}, [&](std::int32_t id) { return bytes(id); });
+  std::ranges::sort(ids, {}, [&](std::int32_t id) { return std::pair(bytes(id), id); });
 
   nodes.push_back({});
   std::vector<std::uint32_t> path{0};  // nodes from the root to the last token's
   std::string_view last;
   for (std::uint32_t i = 0; i < ids.size(); ++i) {
     const auto token = bytes(ids[i]);
-    const auto common = static_cast<std::size_t>(
-        std::ranges::mismatch(last, token).in1 - last.begin());
+    const auto common =
+        static_cast<std::size_t>(std::ranges::mismatch(last, token).in1 - last.begin());
     for (; path.size() > common + 1; path.pop_back())
       nodes[path.back()].end = static_cast<std::uint32_t>(nodes.size());
     for (auto depth = common; depth < token.size(); ++depth) {
