@@ -98,8 +98,11 @@ NodePtr SchemaRules::string_text(const SchemaShape& shape, Rules& rules) {
       take(schema_pattern(rules, pattern.text), pattern, "pattern");
     } catch (const Error& e) {
       if (e.code() != ErrorCode::invalid_argument) throw;
-      fail(ErrorCode::invalid_argument, "JSON schema at {}: {}", to_pointer(*pattern.place),
-           e.what());
+      if (!beyond_regular(pattern.text))
+        fail(ErrorCode::invalid_argument, "JSON schema at {}: {}", to_pointer(*pattern.place),
+             e.what());
+      reader_.unsupported(*pattern.place->parent, "pattern",
+                          "looks around or refers to its groups, which is not supported");
     }
   }
   for (const auto& format : shape.formats)

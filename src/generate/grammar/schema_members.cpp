@@ -148,7 +148,9 @@ NodePtr SchemaRules::members(const std::vector<Member>& known, const NodePtr& ot
   for (std::int64_t c = 0; c <= states; ++c) {
     const std::int64_t min = std::max<std::int64_t>(0, least - c);
     const std::int64_t max = bounded ? most - c : kUnbounded;
-    if (!other || max == 0)
+    if (max < 0)
+      rest.push_back(nullptr);
+    else if (!other || max == 0)
       rest.push_back(min > 0 ? nullptr : c == 0 ? sequence({}) : end);
     else if (c > 0)
       rest.push_back(sequence({repeat(with_separator(other), min, max), end}));
