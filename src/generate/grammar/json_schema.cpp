@@ -7,8 +7,7 @@
 
 namespace octet::generate::grammar {
 
-SchemaRules::SchemaRules(JsonText& text, const json::value& root,
-                         std::vector<std::string>* ignored)
+SchemaRules::SchemaRules(JsonText& text, const json::value& root, std::vector<std::string>* ignored)
     : text_(text), reader_(root, text.style(), ignored) {}
 
 NodePtr SchemaRules::value(const SchemaSet& set) {
@@ -54,8 +53,7 @@ void SchemaRules::add_choices(const SchemaShape& shape, std::vector<NodePtr>& ch
   }
   for (const auto& format : shape.formats)
     if (!format_text(format.text) && !is_note_format(format.text))
-      reader_.unsupported(*format.place->parent, "format",
-                          "of that name is not supported");
+      reader_.unsupported(*format.place->parent, "format", "of that name is not supported");
   const auto add = [&](NodePtr node) {
     if (node) choices.push_back(std::move(node));
   };

@@ -36,8 +36,8 @@ NodePtr SchemaRules::array(const SchemaShape& shape) {
     if (prefix > 0)
       follow = sequence({repeat(next, min, max), text_.space()});
     else
-      follow = sequence({item, repeat(next, std::max<std::int64_t>(0, min - 1), minus(max, 1)),
-                         text_.space()});
+      follow = sequence(
+          {item, repeat(next, std::max<std::int64_t>(0, min - 1), minus(max, 1)), text_.space()});
   }
   for (std::int64_t i = std::min(prefix, most) - 1; i >= 0; --i) {
     // `follow` is what comes once i + 1 items are there.
@@ -117,11 +117,9 @@ NodePtr SchemaRules::members(const std::vector<Member>& known, const NodePtr& ot
   const auto with_separator = [&](const NodePtr& node) { return sequence({separator, node}); };
   if (n == 0) {
     if (!other || most == 0) return sequence({});
-    const NodePtr some =
-        sequence({other,
-                  repeat(with_separator(other), std::max<std::int64_t>(0, least - 1),
-                         minus(most, 1)),
-                  end});
+    const NodePtr some = sequence(
+        {other, repeat(with_separator(other), std::max<std::int64_t>(0, least - 1), minus(most, 1)),
+         end});
     return least == 0 ? optional(some) : some;
   }
   if (!counted && required > 0) {
@@ -156,11 +154,10 @@ NodePtr SchemaRules::members(const std::vector<Member>& known, const NodePtr& ot
       rest.push_back(sequence({repeat(with_separator(other), min, max), end}));
     else
       rest.push_back([&] {
-        const NodePtr some =
-            sequence({other,
-                      repeat(with_separator(other), std::max<std::int64_t>(0, min - 1),
-                             minus(max, 1)),
-                      end});
+        const NodePtr some = sequence(
+            {other,
+             repeat(with_separator(other), std::max<std::int64_t>(0, min - 1), minus(max, 1)),
+             end});
         return min == 0 ? optional(some) : some;
       }());
   }

@@ -18,7 +18,8 @@ enum : std::int32_t { kThink, kEndThink, kCall, kStop, kNewline, kNewlines, kA, 
 
 std::shared_ptr<const CompiledGrammar> grammar_of(std::string_view ebnf) {
   static const auto kVocabulary = std::make_shared<const Vocabulary>(
-      std::vector<std::string>{"<think>", "</think>", "<tool_call>", "", "\n", "\n\n", "a", "b", "c"},
+      std::vector<std::string>{"<think>", "</think>", "<tool_call>", "", "\n", "\n\n", "a", "b",
+                               "c"},
       std::vector<std::int32_t>{kStop});
   return CompiledGrammar::compile(grammar::parse_ebnf(ebnf), kVocabulary);
 }
@@ -39,8 +40,7 @@ AnswerForm form_of(bool thinking, std::string_view ebnf = "") {
 /// forced.
 std::string next(TokenConstraint& constraint) {
   static const char kLetters[] = "TECSnNabc";
-  if (const auto id = constraint.forced())
-    return std::string("!") + kLetters[*id];
+  if (const auto id = constraint.forced()) return std::string("!") + kLetters[*id];
   std::vector<std::uint32_t> mask(1, 0xFFFFFFFF);
   if (!constraint.fill_mask(mask)) {
     EXPECT_EQ(mask[0], 0xFFFFFFFF);

@@ -104,12 +104,12 @@ TEST(JsonSchema, EnumsAndConstants) {
 }
 
 TEST(JsonSchema, ObjectsInTheSchemasOrder) {
-  expect(R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"integer"},
+  expect(
+      R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"integer"},
              "c":{"type":"integer"}},"required":["b"],"additionalProperties":false})",
-         {R"({"b": 1})", R"({"a": 1, "b": 2})", R"({"b": 2, "c": 3})",
-          R"({"a": 1, "b": 2, "c": 3})"},
-         {"{}", R"({"a": 1})", R"({"b": 1, "a": 2})", R"({"a": 1, "c": 2})", R"({"b": 1, "b": 2})",
-          R"({"b": 1, "d": 2})", R"({"a": 1, "b": "x"})", R"({, "b": 1})", R"({"b": 1, })"});
+      {R"({"b": 1})", R"({"a": 1, "b": 2})", R"({"b": 2, "c": 3})", R"({"a": 1, "b": 2, "c": 3})"},
+      {"{}", R"({"a": 1})", R"({"b": 1, "a": 2})", R"({"a": 1, "c": 2})", R"({"b": 1, "b": 2})",
+       R"({"b": 1, "d": 2})", R"({"a": 1, "b": "x"})", R"({, "b": 1})", R"({"b": 1, })"});
   expect(R"({"properties":{"a":{"type":"integer"},"b":{"type":"integer"}},
              "additionalProperties":false})",
          {"{}", R"({"a": 1})", R"({"b": 1})", R"({"a": 1, "b": 2})"},
@@ -153,7 +153,8 @@ TEST(JsonSchema, CountsOfProperties) {
   const char* bounded = R"({"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"},
       "c":{"type":"null"}},"minProperties":1,"maxProperties":2,"additionalProperties":false})";
   expect(bounded,
-         {R"({"a": null})", R"({"c": null})", R"({"a": null, "c": null})", R"({"b": null, "c": null})"},
+         {R"({"a": null})", R"({"c": null})", R"({"a": null, "c": null})",
+          R"({"b": null, "c": null})"},
          {"{}", R"({"a": null, "b": null, "c": null})"});
   expect(R"({"type":"object","minProperties":2,"maxProperties":3,
              "additionalProperties":{"type":"null"}})",
@@ -161,8 +162,7 @@ TEST(JsonSchema, CountsOfProperties) {
          {"{}", R"({"a": null})", R"({"a": null, "b": null, "c": null, "d": null})"});
   expect(R"({"type":"object","properties":{"a":{"type":"null"}},"required":["a"],"minProperties":2,
              "additionalProperties":{"type":"null"}})",
-         {R"({"a": null, "b": null})", R"({"a": null, "b": null, "c": null})"},
-         {R"({"a": null})"});
+         {R"({"a": null, "b": null})", R"({"a": null, "b": null, "c": null})"}, {R"({"a": null})"});
   expect(R"({"type":"object","properties":{"a":{}},"maxProperties":0})", {"{}"}, {R"({"a": 1})"});
 }
 
@@ -199,14 +199,14 @@ TEST(JsonSchema, Arrays) {
 
 TEST(JsonSchema, Lengths) {
   expect(R"({"type":"string","minLength":2,"maxLength":3})",
-         {"\"ab\"", "\"abc\"", "\"\\n\\n\"", "\"\xc3\xa9\xf0\x9f\x98\x80\"",
-          "\"\\ud83d\\ude00a\""},
+         {"\"ab\"", "\"abc\"", "\"\\n\\n\"", "\"\xc3\xa9\xf0\x9f\x98\x80\"", "\"\\ud83d\\ude00a\""},
          {"\"\"", "\"a\"", "\"abcd\"", "\"\\u0041\""});
   EXPECT_THROW(Language(R"({"type":"string","minLength":3,"maxLength":2})"), Error);
 }
 
 TEST(JsonSchema, Patterns) {
-  expect(R"({"type":"string","pattern":"^[a-c]+$"})", {"\"abc\""}, {"\"\"", "\"abd\"", "\"\\u0061\""});
+  expect(R"({"type":"string","pattern":"^[a-c]+$"})", {"\"abc\""},
+         {"\"\"", "\"abd\"", "\"\\u0061\""});
   expect(R"({"type":"string","pattern":"b+"})", {"\"b\"", "\"abba\"", "\"\\\"b\\n\""},
          {"\"\"", "\"ac\""});
   expect(R"({"type":"string","pattern":"^a"})", {"\"a\"", "\"ab\""}, {"\"ba\""});
@@ -215,7 +215,8 @@ TEST(JsonSchema, Patterns) {
   expect(R"({"type":"string","pattern":"^a|b$"})", {"\"ax\"", "\"xb\""}, {"\"xa\"", "\"bx\""});
   expect(R"s({"type":"string","pattern":"(^a$|^[|)]$)"})s", {"\"a\"", "\"|\"", "\")\""},
          {"\"aa\"", "\"b\""});
-  expect(R"s({"type":"string","pattern":"(?:^(?:a|b$)|c)$"})s", {"\"a\"", "\"b\"", "\"xc\""}, {"\"ac1\"", "\"xa\""});
+  expect(R"s({"type":"string","pattern":"(?:^(?:a|b$)|c)$"})s", {"\"a\"", "\"b\"", "\"xc\""},
+         {"\"ac1\"", "\"xa\""});
   expect_error(R"s({"type":"string","pattern":"x(y$|z)"})s", "#/pattern");
   // Characters that JSON escapes are escaped, others are not.
   expect(R"({"type":"string","pattern":"^[\"\\\\\n/x]$"})",
@@ -262,7 +263,8 @@ TEST(JsonSchema, Formats) {
   format("date", {"2024-02-29", "2000-02-29", "1999-12-31", "2023-04-30"},
          {"2023-02-29", "1900-02-29", "2024-13-01", "2024-04-31", "24-01-01", "2024-1-1",
           "2024-00-10", "2024-01-00"});
-  format("time", {"00:00:00Z", "23:59:59.123+05:30"}, {"24:00:00Z", "12:60:00Z", "12:00:00", "1:00:00Z"});
+  format("time", {"00:00:00Z", "23:59:59.123+05:30"},
+         {"24:00:00Z", "12:60:00Z", "12:00:00", "1:00:00Z"});
   format("date-time", {"2024-02-29T12:30:00Z", "2024-01-01T00:00:00.5-08:00"},
          {"2024-02-30T12:30:00Z", "2024-01-01 00:00:00Z", "2024-01-01"});
   format("uuid", {"2eb8aa08-aa98-11ea-b4aa-73b441d16380", "2EB8AA08-AA98-11EA-B4AA-73B441D16380"},
@@ -273,8 +275,8 @@ TEST(JsonSchema, Formats) {
   format("ipv6",
          {"::", "::1", "1::", "fe80::1", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8",
           "::ffff:1.2.3.4", "1:2:3:4:5:6:1.2.3.4", "1::2:3.4.5.6"},
-         {"", ":", ":::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1::2::3", "12345::", "1:2:3:4:5:6:7:1.2.3.4",
-          "1:2:3:4:5:6:7:8::", "::1.2.3", "1:"});
+         {"", ":", ":::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1::2::3",
+          "12345::", "1:2:3:4:5:6:7:1.2.3.4", "1:2:3:4:5:6:7:8::", "::1.2.3", "1:"});
   format("uri",
          {"http://example.com", "https://u@h:80/p/q?x=1&y=%20#f", "mailto:a@b.org", "urn:x:y",
           "file:///etc", "http://[::1]/"},
@@ -310,8 +312,9 @@ TEST(JsonSchema, Alternatives) {
   expect(R"({"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"}},
              "additionalProperties":false,"anyOf":[{"required":["a"]},{"required":["b"]}]})",
          {R"({"a": null})", R"({"b": null})", R"({"a": null, "b": null})"}, {"{}"});
-  expect(R"({"anyOf":[{"type":"integer"},{"type":"string"}],"minimum":3,"type":["integer","string"]})",
-         {"3", "\"a\""}, {"2"});
+  expect(
+      R"({"anyOf":[{"type":"integer"},{"type":"string"}],"minimum":3,"type":["integer","string"]})",
+      {"3", "\"a\""}, {"2"});
   expect(R"({"anyOf":[false,{"type":"null"}]})", {"null"}, {"1"});
   // Two lists of alternatives: one of each.
   expect(R"({"anyOf":[{"minimum":1},{"maximum":-1}],"oneOf":[{"minimum":5},{"maximum":-5}],
@@ -331,10 +334,12 @@ TEST(JsonSchema, AllOfMerges) {
          {R"({"a": 2})", R"({"a": 3})"}, {R"({"a": 1})", R"({"a": 4})"});
   // additionalProperties speaks of the properties beside it alone.
   EXPECT_THROW(Language(R"({"allOf":[{"type":"object","properties":{"a":{}},
-      "additionalProperties":false},{"required":["b"]}]})"), Error);
-  expect(R"({"allOf":[{"items":{"type":["integer","string"]}},{"items":{"type":["integer","null"]}}],
+      "additionalProperties":false},{"required":["b"]}]})"),
+               Error);
+  expect(
+      R"({"allOf":[{"items":{"type":["integer","string"]}},{"items":{"type":["integer","null"]}}],
              "type":"array"})",
-         {"[]", "[1]"}, {"[\"a\"]", "[null]"});
+      {"[]", "[1]"}, {"[\"a\"]", "[null]"});
 }
 
 TEST(JsonSchema, References) {
@@ -370,13 +375,16 @@ TEST(JsonSchema, UnsupportedKeywordsByName) {
   const Language language(
       R"({"type":"object","properties":{"a":{"type":"array","uniqueItems":true}},"if":{},"x-note":1})");
   EXPECT_EQ(language.ignored, (std::vector<std::string>{"#/if", "#/properties/a/uniqueItems"}));
-  for (const char* word : {"not", "if", "contains", "dependentRequired", "multipleOf", "frobnicate"})
+  for (const char* word :
+       {"not", "if", "contains", "dependentRequired", "multipleOf", "frobnicate"})
     expect_error(fmt::format(R"({{"type":"array","items":{{"{}":{{}}}}}})", word),
                  fmt::format("#/items: `{}`", word), true);
   Rules rules;
   EXPECT_NO_THROW(json_schema(
-      rules, parse_json(R"({"title":"t","default":1,"examples":[],"deprecated":true,"readOnly":true,
-                            "$id":"x","$comment":"c","uniqueItems":false})", "s"),
+      rules,
+      parse_json(R"({"title":"t","default":1,"examples":[],"deprecated":true,"readOnly":true,
+                            "$id":"x","$comment":"c","uniqueItems":false})",
+                 "s"),
       {.strict = true}));
 }
 
@@ -421,8 +429,10 @@ TEST(JsonSchema, Limits) {
   // Alternatives of alternatives of alternatives: 4^20 ways.
   std::string many = R"({"allOf":[)";
   for (int i = 0; i < 20; ++i)
-    many += fmt::format("{}{{\"anyOf\":[{{\"minimum\":{}}},{{\"maxLength\":{}}},{{\"minItems\":{}}},"
-                        "{{\"maximum\":{}}}]}}", i ? "," : "", i, i + 1, i, i + 100);
+    many += fmt::format(
+        "{}{{\"anyOf\":[{{\"minimum\":{}}},{{\"maxLength\":{}}},{{\"minItems\":{}}},"
+        "{{\"maximum\":{}}}]}}",
+        i ? "," : "", i, i + 1, i, i + 100);
   expect_error(many + "]}", "multiply");
 }
 

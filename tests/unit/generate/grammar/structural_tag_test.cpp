@@ -70,7 +70,8 @@ TEST(StructuralTag, Formats) {
   EXPECT_TRUE(has(separated, ""));
   EXPECT_TRUE(has(separated, "<a>1</a>, <a>1</a>"));
   EXPECT_FALSE(has(separated, "<a>1</a><a>1</a>"));
-  const Rules ebnf = format(R"({"type":"grammar","grammar":"root ::= \"a\" b\nb ::= \"b\" | b \"c\""})");
+  const Rules ebnf =
+      format(R"({"type":"grammar","grammar":"root ::= \"a\" b\nb ::= \"b\" | b \"c\""})");
   EXPECT_TRUE(has(ebnf, "abcc"));
   EXPECT_FALSE(has(ebnf, "ac"));
 }

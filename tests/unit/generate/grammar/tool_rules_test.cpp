@@ -58,15 +58,14 @@ TEST(ToolRules, StrictCallsInTheModelsForm) {
 }
 
 TEST(ToolRules, StringsAreBareAndOthersJson) {
-  const Rules rules = rules_of(
-      {tool("f",
-            R"({"type":"object","properties":{"s":{"type":"string"},
+  const Rules rules = rules_of({tool("f",
+                                     R"({"type":"object","properties":{"s":{"type":"string"},
               "o":{"type":"object","properties":{"a":{"$ref":"#/$defs/n"}},"required":["a"]},
               "u":{"type":["string","null"]},"m":{"anyOf":[{"const":"on"},{"type":"boolean"}]},
               "p":{"type":"string","pattern":"^[\"a]+$"},"l":{"type":"string","maxLength":3},
               "any":{}},"$defs":{"n":{"type":"integer"}}})",
-            true)},
-      ToolMode::single);
+                                     true)},
+                               ToolMode::single);
   const auto one = [&](const char* name, std::string_view value) {
     return has(rules, call("f", parameter(name, value)));
   };
@@ -90,8 +89,8 @@ TEST(ToolRules, StringsAreBareAndOthersJson) {
 }
 
 TEST(ToolRules, OptionalModeIsFreeUntilACall) {
-  const Rules rules = rules_of({tool("f", "{}", false), tool("g", kWeather, true)},
-                               ToolMode::optional);
+  const Rules rules =
+      rules_of({tool("f", "{}", false), tool("g", kWeather, true)}, ToolMode::optional);
   EXPECT_TRUE(has(rules, ""));
   EXPECT_TRUE(has(rules, "Just text with <tool and <function=x>."));
   EXPECT_TRUE(has(rules, "Let me see.\n" + call("f", "")));
@@ -140,14 +139,16 @@ TEST(ToolRules, OtherParametersOfStrictToolsOnlyIfAskedFor) {
   };
   EXPECT_FALSE(has(with(""), call("f", parameter("x", "1"))));
   const Rules open = with(R"(,"additionalProperties":{"type":"integer"})");
-  EXPECT_TRUE(has(open, call("f", parameter("ab", "1") + parameter("a", "2") + parameter("abc", "3"))));
+  EXPECT_TRUE(
+      has(open, call("f", parameter("ab", "1") + parameter("a", "2") + parameter("abc", "3"))));
   EXPECT_FALSE(has(open, call("f", parameter("x", "text"))));
   EXPECT_FALSE(has(open, call("f", parameter("ab", "1") + parameter("ab", "2"))));
 }
 
 TEST(ToolRules, ContentInsteadOfCalls) {
   const auto content = [](Rules& rules) { return json_object(rules, {}); };
-  const Rules rules = tool_call_rules({tool("f", "{}", false)}, ToolMode::optional, true, content, {});
+  const Rules rules =
+      tool_call_rules({tool("f", "{}", false)}, ToolMode::optional, true, content, {});
   EXPECT_TRUE(has(rules, "{}"));
   EXPECT_TRUE(has(rules, call("f", "")));
   EXPECT_FALSE(has(rules, "text"));
@@ -167,20 +168,26 @@ TEST(ToolRules, Errors) {
   EXPECT_NE(message({}, ToolMode::required), "");
   EXPECT_EQ(message({}, ToolMode::optional), "");
   EXPECT_NE(message({tool("a>b", "{}", false)}, ToolMode::single), "");
-  EXPECT_NE(message({tool("f", "5", false)}, ToolMode::single).find("tool 0 (`f`)"), std::string::npos);
+  EXPECT_NE(message({tool("f", "5", false)}, ToolMode::single).find("tool 0 (`f`)"),
+            std::string::npos);
   EXPECT_NE(message({tool("f", "[]", true)}, ToolMode::single).find("tool 0"), std::string::npos);
   EXPECT_NE(message({tool("f", R"({"properties":[]})", false)}, ToolMode::single), "");
   EXPECT_NE(message({tool("f", R"({"type":"string"})", true)}, ToolMode::single), "");
   EXPECT_NE(message({tool("f", R"({"type":"object","properties":{"a":{"type":5}}})", true)},
-                    ToolMode::single).find("#/properties/a/type"),
+                    ToolMode::single)
+                .find("#/properties/a/type"),
             std::string::npos);
   EXPECT_NE(message({tool("f", R"({"type":"object","properties":{"a":{"not":{}}}})", true)},
-                    ToolMode::single).find("`not`"),
+                    ToolMode::single)
+                .find("`not`"),
             std::string::npos);
-  EXPECT_NE(message({tool("f", R"({"type":"object","required":["a>b"]})", true)}, ToolMode::single), "");
+  EXPECT_NE(message({tool("f", R"({"type":"object","required":["a>b"]})", true)}, ToolMode::single),
+            "");
   // What a tool that isn't strict says of its values can't fail a request.
-  EXPECT_EQ(message({tool("f", R"s({"type":"object","properties":{"a":{"pattern":"(?=x)"}}})s", false)},
-                    ToolMode::single), "");
+  EXPECT_EQ(
+      message({tool("f", R"s({"type":"object","properties":{"a":{"pattern":"(?=x)"}}})s", false)},
+              ToolMode::single),
+      "");
 }
 
 }  // namespace
