@@ -145,7 +145,7 @@ class AnswerConstraint final : public TokenConstraint {
  private:
   struct Step {
     Position before;
-    bool matched = false;  ///< the matcher took the token in
+    bool matched = false;                            ///< the matcher took the token in
     std::optional<grammar::GrammarMatcher> matcher;  ///< as it was before a think block began
   };
 
@@ -182,9 +182,8 @@ class AnswerConstraint final : public TokenConstraint {
 }  // namespace
 
 std::unique_ptr<TokenConstraint> make_answer_constraint(const AnswerForm& form) {
-  const bool limits_thinking =
-      form.think_end >= 0 && (form.thinking || form.think_begin >= 0) &&
-      (form.thinking_budget >= 0 || form.end_thinking);
+  const bool limits_thinking = form.think_end >= 0 && (form.thinking || form.think_begin >= 0) &&
+                               (form.thinking_budget >= 0 || form.end_thinking);
   if (!form.content && !limits_thinking) return nullptr;
   return std::make_unique<AnswerConstraint>(form);
 }

@@ -77,7 +77,8 @@ NodePtr escaped_class(const Node& node) {
 }
 
 NodePtr escaped_literal(const std::string& bytes) {
-  if (std::ranges::none_of(bytes, [](char c) { return must_escape(static_cast<unsigned char>(c)); }))
+  if (std::ranges::none_of(bytes,
+                           [](char c) { return must_escape(static_cast<unsigned char>(c)); }))
     return literal(bytes);
   std::vector<NodePtr> parts;
   std::string plain;
@@ -173,8 +174,12 @@ std::vector<std::uint32_t> code_points(std::string_view text) {
   std::vector<std::uint32_t> out;
   for (std::size_t i = 0; i < text.size();) {
     const auto lead = static_cast<unsigned char>(text[i]);
-    const std::size_t length = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2
-                               : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+    const std::size_t length = lead < 0x80   ? 1
+                               : lead < 0xC2 ? 0
+                               : lead < 0xE0 ? 2
+                               : lead < 0xF0 ? 3
+                               : lead < 0xF5 ? 4
+                                             : 0;
     std::uint32_t code = length == 1 ? lead : lead & (0x7Fu >> length);
     bool valid = length > 0 && i + length <= text.size();
     for (std::size_t k = 1; valid && k < length; ++k) {
@@ -189,7 +194,9 @@ std::vector<std::uint32_t> code_points(std::string_view text) {
 }
 
 std::string to_utf8(std::uint32_t c) {
-  const auto byte = [](std::uint32_t b) { return static_cast<char>(static_cast<unsigned char>(b)); };
+  const auto byte = [](std::uint32_t b) {
+    return static_cast<char>(static_cast<unsigned char>(b));
+  };
   if (c < 0x80) return {byte(c)};
   if (c < 0x800) return {byte(0xC0 | c >> 6), byte(0x80 | (c & 0x3F))};
   if (c < 0x10000)

@@ -46,9 +46,9 @@ const Ranges kAlphanumerics{{'0', '9'}, {'A', 'Z'}, {'a', 'z'}};
 
 NodePtr date() {
   const NodePtr d = digit();
-  const NodePtr first_28 = choice({sequence({literal("0"), range('1', '9')}),
-                                   sequence({literal("1"), d}),
-                                   sequence({literal("2"), range('0', '8')})});
+  const NodePtr first_28 =
+      choice({sequence({literal("0"), range('1', '9')}), sequence({literal("1"), d}),
+              sequence({literal("2"), range('0', '8')})});
   const NodePtr first_30 = choice({first_28, any_of({"29", "30"})});
   const NodePtr every_year =
       choice({sequence({any_of({"01", "03", "05", "07", "08", "10", "12"}), literal("-"),
@@ -56,11 +56,11 @@ NodePtr date() {
               sequence({any_of({"04", "06", "09", "11"}), literal("-"), first_30}),
               sequence({literal("02-"), first_28})});
   // Two digits that 4 divides, without and with 00.
-  const NodePtr fours = choice({sequence({literal("0"), chars("48")}),
-                                sequence({chars("2468"), chars("048")}),
-                                sequence({chars("13579"), chars("26")})});
-  const NodePtr leap_year = choice({sequence({d, d, fours}),
-                                    sequence({choice({fours, literal("00")}), literal("00")})});
+  const NodePtr fours =
+      choice({sequence({literal("0"), chars("48")}), sequence({chars("2468"), chars("048")}),
+              sequence({chars("13579"), chars("26")})});
+  const NodePtr leap_year =
+      choice({sequence({d, d, fours}), sequence({choice({fours, literal("00")}), literal("00")})});
   return choice({sequence({exactly(d, 4), literal("-"), every_year}),
                  sequence({leap_year, literal("-02-29")})});
 }
@@ -79,21 +79,19 @@ NodePtr uuid() {
   const NodePtr hex = chars("", {{'0', '9'}, {'A', 'F'}, {'a', 'f'}});
   const NodePtr dash = literal("-");
   const NodePtr four = exactly(hex, 4);
-  return sequence(
-      {exactly(hex, 8), dash, four, dash, four, dash, four, dash, exactly(hex, 12)});
+  return sequence({exactly(hex, 8), dash, four, dash, four, dash, four, dash, exactly(hex, 12)});
 }
 
 NodePtr hostname() {
   const NodePtr letter = char_class(kAlphanumerics);
-  const NodePtr label = sequence(
-      {letter, optional(sequence({times(chars("-", kAlphanumerics), 0, 61), letter}))});
+  const NodePtr label =
+      sequence({letter, optional(sequence({times(chars("-", kAlphanumerics), 0, 61), letter}))});
   return sequence({label, times(sequence({literal("."), label}), 0, 126)});
 }
 
 NodePtr email() {
   const NodePtr atom = times(chars("!#$%&'*+-/=?^_`{|}~", kAlphanumerics), 1, 64);
-  return sequence(
-      {atom, times(sequence({literal("."), atom}), 0, 31), literal("@"), hostname()});
+  return sequence({atom, times(sequence({literal("."), atom}), 0, 31), literal("@"), hostname()});
 }
 
 NodePtr ipv4() {
@@ -113,9 +111,9 @@ NodePtr ipv6() {
   // `left` groups, "::", and `right` groups of 16 bits; together less than eight.
   for (int left = 0; left <= 7; ++left) {
     const NodePtr before =
-        left == 0 ? literal("::")
-                  : sequence({group, exactly(sequence({literal(":"), group}), left - 1),
-                              literal("::")});
+        left == 0
+            ? literal("::")
+            : sequence({group, exactly(sequence({literal(":"), group}), left - 1), literal("::")});
     const int room = 7 - left;
     std::vector<NodePtr> after{sequence({})};
     if (room >= 1) after.push_back(group);
@@ -215,9 +213,9 @@ NodePtr format_text(std::string_view name) {
 }
 
 bool is_note_format(std::string_view name) {
-  static constexpr std::string_view kNames[]{"int8",   "int16",  "int32",  "int64",    "uint8",
-                                             "uint16", "uint32", "uint64", "float",    "double",
-                                             "decimal", "byte",  "binary", "password", "text"};
+  static constexpr std::string_view kNames[]{"int8",    "int16",  "int32",  "int64",    "uint8",
+                                             "uint16",  "uint32", "uint64", "float",    "double",
+                                             "decimal", "byte",   "binary", "password", "text"};
   return std::ranges::find(kNames, name) != std::end(kNames);
 }
 

@@ -62,8 +62,8 @@ void add_whole_between(std::vector<NodePtr>& out, const std::string& a,
   if (b && compare_whole(a, *b) > 0) return;
   const auto length = static_cast<std::int64_t>(a.size());
   if (b && b->size() == a.size()) {
-    const auto differ = static_cast<std::size_t>(
-        std::mismatch(a.begin(), a.end(), b->begin()).first - a.begin());
+    const auto differ =
+        static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b->begin()).first - a.begin());
     if (differ == a.size()) {
       out.push_back(literal(a));
       return;
@@ -77,8 +77,7 @@ void add_whole_between(std::vector<NodePtr>& out, const std::string& a,
   add_at_least(out, "", a);
   const std::int64_t longest =
       b ? static_cast<std::int64_t>(b->size()) - 1 : std::max(kMaxWholeDigits, length + 1);
-  if (longest > length)
-    out.push_back(sequence({digit('1', '9'), digits(length, longest - 1)}));
+  if (longest > length) out.push_back(sequence({digit('1', '9'), digits(length, longest - 1)}));
   if (b) add_at_most(out, "", *b, '1');
 }
 
@@ -151,8 +150,7 @@ NodePtr fraction_digits(Digits lower, bool lower_exclusive, Digits upper, bool u
   const Digits upper_rest = upper ? Digits(upper->substr(1)) : upper;
   if (low > high) return one_of(std::move(out));
   if (lower && upper && low == high) {
-    follow(low,
-           fraction_digits(lower_rest, lower_exclusive, upper_rest, upper_exclusive, true));
+    follow(low, fraction_digits(lower_rest, lower_exclusive, upper_rest, upper_exclusive, true));
     return one_of(std::move(out));
   }
   if (lower) follow(low, fraction_digits(lower_rest, lower_exclusive, std::nullopt, false, true));
@@ -193,8 +191,7 @@ NodePtr unsigned_between(const NumberBound& lower, const Bound& upper) {
   add_whole_between(
       between, plus_one(low.whole),
       upper ? std::optional<std::string>(minus_one(upper->value.whole)) : std::nullopt);
-  if (!between.empty())
-    out.push_back(sequence({choice(std::move(between)), any_fraction()}));
+  if (!between.empty()) out.push_back(sequence({choice(std::move(between)), any_fraction()}));
   if (upper)
     add_with_fraction(out, upper->value.whole, std::nullopt, false, upper->value.fraction,
                       upper->exclusive);
@@ -251,9 +248,9 @@ std::strong_ordering compare(const Decimal& a, const Decimal& b) {
 
 NodePtr integer_between(const Bound& lower, const Bound& upper) {
   if (!lower && !upper) {
-    return sequence({optional(literal("-")),
-                     choice({literal("0"),
-                             sequence({digit('1', '9'), digits(0, kMaxWholeDigits - 1)})})});
+    return sequence(
+        {optional(literal("-")),
+         choice({literal("0"), sequence({digit('1', '9'), digits(0, kMaxWholeDigits - 1)})})});
   }
   const auto low = lower ? std::optional(to_whole(*lower, true)) : std::nullopt;
   const auto high = upper ? std::optional(to_whole(*upper, false)) : std::nullopt;
@@ -291,8 +288,8 @@ NodePtr number_between(const Bound& lower, const Bound& upper) {
     if (negative) out.push_back(sequence({literal("-"), negative}));
   }
   if (!upper || !upper->value.negative) {
-    const NodePtr positive = unsigned_between(
-        lower && !lower->value.negative ? *lower : NumberBound{}, upper);
+    const NodePtr positive =
+        unsigned_between(lower && !lower->value.negative ? *lower : NumberBound{}, upper);
     if (positive) out.push_back(positive);
   }
   return one_of(std::move(out));

@@ -7,8 +7,7 @@
 
 namespace octet::generate::grammar {
 
-SchemaRules::SchemaRules(JsonText& text, const json::value& root,
-                         std::vector<std::string>* ignored)
+SchemaRules::SchemaRules(JsonText& text, const json::value& root, std::vector<std::string>* ignored)
     : text_(text), reader_(root, text.style(), ignored) {}
 
 NodePtr SchemaRules::value(const SchemaSet& set) {
@@ -54,8 +53,7 @@ void SchemaRules::add_choices(const SchemaShape& shape, std::vector<NodePtr>& ch
   }
   for (const auto& format : shape.formats)
     if (!format_text(format.text) && !is_note_format(format.text))
-      reader_.unsupported(*format.place->parent, "format",
-                          "of that name is not supported");
+      reader_.unsupported(*format.place->parent, "format", "of that name is not supported");
   const auto add = [&](NodePtr node) {
     if (node) choices.push_back(std::move(node));
   };
@@ -98,8 +96,11 @@ NodePtr SchemaRules::string_text(const SchemaShape& shape, Rules& rules) {
       take(schema_pattern(rules, pattern.text), pattern, "pattern");
     } catch (const Error& e) {
       if (e.code() != ErrorCode::invalid_argument) throw;
-      fail(ErrorCode::invalid_argument, "JSON schema at {}: {}", to_pointer(*pattern.place),
-           e.what());
+      if (!beyond_regular(pattern.text))
+        fail(ErrorCode::invalid_argument, "JSON schema at {}: {}", to_pointer(*pattern.place),
+             e.what());
+      reader_.unsupported(*pattern.place->parent, "pattern",
+                          "looks around or refers to its groups, which is not supported");
     }
   }
   for (const auto& format : shape.formats)

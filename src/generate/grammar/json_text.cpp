@@ -57,24 +57,24 @@ NodePtr JsonText::character() {
     const NodePtr x = hex();
     // Halves of surrogate pairs come in pairs only.
     const NodePtr unit = sequence(
-        {choice({sequence({char_class({{'0', '9'}, {'A', 'C'}, {'E', 'F'}, {'a', 'c'}, {'e', 'f'}}),
-                           x}),
+        {choice({sequence(
+                     {char_class({{'0', '9'}, {'A', 'C'}, {'E', 'F'}, {'a', 'c'}, {'e', 'f'}}), x}),
                  sequence({one('d', 'D'), char_class({{'0', '7'}})})}),
          x, x});
-    const NodePtr pair = sequence({one('d', 'D'), char_class({{'8', '9'}, {'A', 'B'}, {'a', 'b'}}),
-                                   x, x, literal("\\u"), one('d', 'D'),
-                                   char_class({{'C', 'F'}, {'c', 'f'}}), x, x});
-    return choice({char_class({{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0xD7FF}, {0xE000, 0x10FFFF}}),
-                   sequence({literal("\\"),
-                             choice({char_class({{'"', '"'},
-                                                 {'/', '/'},
-                                                 {'\\', '\\'},
-                                                 {'b', 'b'},
-                                                 {'f', 'f'},
-                                                 {'n', 'n'},
-                                                 {'r', 'r'},
-                                                 {'t', 't'}}),
-                                     sequence({literal("u"), choice({unit, pair})})})})});
+    const NodePtr pair =
+        sequence({one('d', 'D'), char_class({{'8', '9'}, {'A', 'B'}, {'a', 'b'}}), x, x,
+                  literal("\\u"), one('d', 'D'), char_class({{'C', 'F'}, {'c', 'f'}}), x, x});
+    return choice(
+        {char_class({{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0xD7FF}, {0xE000, 0x10FFFF}}),
+         sequence({literal("\\"), choice({char_class({{'"', '"'},
+                                                      {'/', '/'},
+                                                      {'\\', '\\'},
+                                                      {'b', 'b'},
+                                                      {'f', 'f'},
+                                                      {'n', 'n'},
+                                                      {'r', 'r'},
+                                                      {'t', 't'}}),
+                                          sequence({literal("u"), choice({unit, pair})})})})});
   });
 }
 
@@ -108,19 +108,17 @@ NodePtr JsonText::object() {
     const NodePtr member = sequence({string(), colon(), value()});
     return sequence(
         {literal("{"), space(),
-         optional(sequence(
-             {member, repeat(sequence({comma(), member}), 0, kUnbounded), space()})),
+         optional(sequence({member, repeat(sequence({comma(), member}), 0, kUnbounded), space()})),
          literal("}")});
   });
 }
 
 NodePtr JsonText::array() {
   return once(array_, "array", [&] {
-    return sequence(
-        {literal("["), space(),
-         optional(sequence(
-             {value(), repeat(sequence({comma(), value()}), 0, kUnbounded), space()})),
-         literal("]")});
+    return sequence({literal("["), space(),
+                     optional(sequence(
+                         {value(), repeat(sequence({comma(), value()}), 0, kUnbounded), space()})),
+                     literal("]")});
   });
 }
 

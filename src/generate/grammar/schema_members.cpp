@@ -36,8 +36,8 @@ NodePtr SchemaRules::array(const SchemaShape& shape) {
     if (prefix > 0)
       follow = sequence({repeat(next, min, max), text_.space()});
     else
-      follow = sequence({item, repeat(next, std::max<std::int64_t>(0, min - 1), minus(max, 1)),
-                         text_.space()});
+      follow = sequence(
+          {item, repeat(next, std::max<std::int64_t>(0, min - 1), minus(max, 1)), text_.space()});
   }
   for (std::int64_t i = std::min(prefix, most) - 1; i >= 0; --i) {
     // `follow` is what comes once i + 1 items are there.
@@ -117,11 +117,9 @@ NodePtr SchemaRules::members(const std::vector<Member>& known, const NodePtr& ot
   const auto with_separator = [&](const NodePtr& node) { return sequence({separator, node}); };
   if (n == 0) {
     if (!other || most == 0) return sequence({});
-    const NodePtr some =
-        sequence({other,
-                  repeat(with_separator(other), std::max<std::int64_t>(0, least - 1),
-                         minus(most, 1)),
-                  end});
+    const NodePtr some = sequence(
+        {other, repeat(with_separator(other), std::max<std::int64_t>(0, least - 1), minus(most, 1)),
+         end});
     return least == 0 ? optional(some) : some;
   }
   if (!counted && required > 0) {
@@ -148,17 +146,18 @@ NodePtr SchemaRules::members(const std::vector<Member>& known, const NodePtr& ot
   for (std::int64_t c = 0; c <= states; ++c) {
     const std::int64_t min = std::max<std::int64_t>(0, least - c);
     const std::int64_t max = bounded ? most - c : kUnbounded;
-    if (!other || max == 0)
+    if (max < 0)
+      rest.push_back(nullptr);
+    else if (!other || max == 0)
       rest.push_back(min > 0 ? nullptr : c == 0 ? sequence({}) : end);
     else if (c > 0)
       rest.push_back(sequence({repeat(with_separator(other), min, max), end}));
     else
       rest.push_back([&] {
-        const NodePtr some =
-            sequence({other,
-                      repeat(with_separator(other), std::max<std::int64_t>(0, min - 1),
-                             minus(max, 1)),
-                      end});
+        const NodePtr some = sequence(
+            {other,
+             repeat(with_separator(other), std::max<std::int64_t>(0, min - 1), minus(max, 1)),
+             end});
         return min == 0 ? optional(some) : some;
       }());
   }

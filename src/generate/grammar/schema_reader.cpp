@@ -42,20 +42,52 @@ enum class Keyword { constraint, structure, note, unsupported };
 /// constraint: says something of the value itself; structure: leads to other schemas.
 Keyword keyword_kind(std::string_view name, const json::value& value) {
   using enum Keyword;
-  static constexpr std::string_view kConstraints[]{
-      "type",          "properties",        "required",          "additionalProperties",
-      "items",         "patternProperties", "propertyNames",     "prefixItems",
-      "minItems",      "maxItems",          "enum",              "const",
-      "minLength",     "maxLength",         "pattern",           "format",
-      "minimum",       "maximum",           "exclusiveMinimum",  "exclusiveMaximum",
-      "minProperties", "maxProperties",     "unevaluatedProperties", "additionalItems"};
+  static constexpr std::string_view kConstraints[]{"type",
+                                                   "properties",
+                                                   "required",
+                                                   "additionalProperties",
+                                                   "items",
+                                                   "patternProperties",
+                                                   "propertyNames",
+                                                   "prefixItems",
+                                                   "minItems",
+                                                   "maxItems",
+                                                   "enum",
+                                                   "const",
+                                                   "minLength",
+                                                   "maxLength",
+                                                   "pattern",
+                                                   "format",
+                                                   "minimum",
+                                                   "maximum",
+                                                   "exclusiveMinimum",
+                                                   "exclusiveMaximum",
+                                                   "minProperties",
+                                                   "maxProperties",
+                                                   "unevaluatedProperties",
+                                                   "additionalItems"};
   static constexpr std::string_view kStructure[]{"anyOf", "oneOf",       "allOf",   "$ref",
                                                  "$defs", "definitions", "nullable"};
-  static constexpr std::string_view kNotes[]{
-      "title",           "description",  "default",     "examples",  "example",
-      "$schema",         "$id",          "id",          "$comment",  "$anchor",
-      "$vocabulary",     "deprecated",   "readOnly",    "writeOnly", "discriminator",
-      "externalDocs",    "xml",          "contentMediaType", "contentEncoding", "contentSchema"};
+  static constexpr std::string_view kNotes[]{"title",
+                                             "description",
+                                             "default",
+                                             "examples",
+                                             "example",
+                                             "$schema",
+                                             "$id",
+                                             "id",
+                                             "$comment",
+                                             "$anchor",
+                                             "$vocabulary",
+                                             "deprecated",
+                                             "readOnly",
+                                             "writeOnly",
+                                             "discriminator",
+                                             "externalDocs",
+                                             "xml",
+                                             "contentMediaType",
+                                             "contentEncoding",
+                                             "contentSchema"};
   if (std::ranges::find(kConstraints, name) != std::end(kConstraints)) return constraint;
   if (std::ranges::find(kStructure, name) != std::end(kStructure)) return structure;
   if (std::ranges::find(kNotes, name) != std::end(kNotes) || name.starts_with("x-")) return note;
@@ -77,10 +109,9 @@ std::string unescape(std::string_view token) {
   for (std::size_t i = 0; i < token.size(); ++i) {
     if (token[i] == '~' && i + 1 < token.size() && (token[i + 1] == '0' || token[i + 1] == '1')) {
       out += token[++i] == '0' ? '~' : '/';
-    } else if (unsigned code = 0;
-               token[i] == '%' && i + 2 < token.size() &&
-               std::from_chars(&token[i + 1], &token[i + 1] + 2, code, 16).ptr ==
-                   &token[i + 1] + 2) {
+    } else if (unsigned code = 0; token[i] == '%' && i + 2 < token.size() &&
+                                  std::from_chars(&token[i + 1], &token[i + 1] + 2, code, 16).ptr ==
+                                      &token[i + 1] + 2) {
       out += static_cast<char>(code);
       i += 2;
     } else {
@@ -150,8 +181,9 @@ void SchemaReader::unsupported(const SchemaPlace& place, std::string_view keywor
                                std::string_view why) {
   keyword = keyword.substr(0, kMaxShownPlace);
   if (style_.strict)
-    fail(ErrorCode::invalid_argument, "JSON schema at {}: `{}` {}; remove it, or don't ask for strict",
-         to_pointer(place), keyword, why);
+    fail(ErrorCode::invalid_argument,
+         "JSON schema at {}: `{}` {}; remove it, or don't ask for strict", to_pointer(place),
+         keyword, why);
   if (!ignored_ || ignored_->size() >= kMaxIgnored) return;
   std::string line = to_pointer(place) + "/" + std::string(keyword);
   if (std::ranges::find(*ignored_, line) == ignored_->end()) ignored_->push_back(std::move(line));

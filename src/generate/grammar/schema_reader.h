@@ -56,8 +56,8 @@ struct SchemaShape {
     SchemaSet schemas;
     bool required = false;
   };
-  const SchemaPlace* place = nullptr;  ///< of the first, for messages
-  unsigned types = kAllTypes;          ///< TypeBits; 0: nothing fits
+  const SchemaPlace* place = nullptr;                     ///< of the first, for messages
+  unsigned types = kAllTypes;                             ///< TypeBits; 0: nothing fits
   std::optional<std::vector<const json::value*>> values;  ///< of enum and const
   std::optional<NumberBound> lower, upper;
   std::int64_t min_length = 0, max_length = kUnbounded;

@@ -48,8 +48,7 @@ unsigned type_of(const json::value& value) {
 bool same_value(const json::value& a, const json::value& b) {
   if (a.is_number() && b.is_number()) return compare(to_decimal(a), to_decimal(b)) == 0;
   if (a.kind() != b.kind()) return false;
-  if (const auto* list = a.if_array())
-    return std::ranges::equal(*list, b.get_array(), same_value);
+  if (const auto* list = a.if_array()) return std::ranges::equal(*list, b.get_array(), same_value);
   if (const auto* object = a.if_object()) {
     if (object->size() != b.get_object().size()) return false;
     return std::ranges::all_of(*object, [&](const auto& member) {
@@ -158,8 +157,8 @@ void SchemaReader::merge_simple(SchemaShape& shape, const Schema& schema, unsign
       member = limit.keyword.starts_with("min") ? std::max(member, *n) : std::min(member, *n);
       implied |= limit.type;
     }
-  for (const auto& [keyword, texts] : {std::pair{"pattern", &shape.patterns},
-                                       std::pair{"format", &shape.formats}})
+  for (const auto& [keyword, texts] :
+       {std::pair{"pattern", &shape.patterns}, std::pair{"format", &shape.formats}})
     if (const auto* value = object.if_contains(keyword)) {
       if (!value->is_string()) malformed(*place_of(keyword), "a string", *value);
       texts->push_back({value->get_string(), place_of(keyword)});
@@ -190,8 +189,9 @@ void SchemaReader::merge_simple(SchemaShape& shape, const Schema& schema, unsign
   bound("maximum", "exclusiveMaximum", shape.upper, false);
   for (const std::string_view name : {"items", "prefixItems", "additionalItems"})
     if (object.contains(name)) implied |= kArrayType;
-  for (const std::string_view name : {"properties", "required", "additionalProperties",
-                                      "patternProperties", "propertyNames", "unevaluatedProperties"})
+  for (const std::string_view name :
+       {"properties", "required", "additionalProperties", "patternProperties", "propertyNames",
+        "unevaluatedProperties"})
     if (object.contains(name)) implied |= kObjectType;
 }
 

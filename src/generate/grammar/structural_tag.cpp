@@ -60,8 +60,7 @@ std::vector<std::string> texts_field(const json::object& object, std::string_vie
                                      const std::string& where) {
   std::vector<std::string> out;
   for (const json::value& item : list_field(object, name, where)) {
-    if (!item.is_string() || item.get_string().empty() ||
-        item.get_string().size() > kMaxTextBytes)
+    if (!item.is_string() || item.get_string().empty() || item.get_string().size() > kMaxTextBytes)
       wrong(where + "." + std::string(name),
             fmt::format("must hold strings of 1 to {} bytes", kMaxTextBytes));
     out.emplace_back(item.get_string());
@@ -223,9 +222,10 @@ NodePtr text_without_any(const std::vector<std::string>& strings) {
   // Those that contain another one add nothing.
   std::vector<std::string> all;
   for (const std::string& s : strings)
-    if (std::ranges::none_of(strings, [&](const std::string& other) {
-          return other.size() < s.size() && s.find(other) != std::string::npos;
-        }) &&
+    if (std::ranges::none_of(strings,
+                             [&](const std::string& other) {
+                               return other.size() < s.size() && s.find(other) != std::string::npos;
+                             }) &&
         std::ranges::find(all, s) == all.end())
       all.push_back(s);
   if (all.size() == 1) return text_without(all[0]);
@@ -247,7 +247,8 @@ NodePtr text_without_any(const std::vector<std::string>& strings) {
   // beginning, as a first character is found nowhere else.
   std::vector<std::vector<std::uint32_t>> beginnings;
   for (const auto& t : texts)
-    for (std::size_t n = 1; n < t.size(); ++n) beginnings.emplace_back(t.begin(), t.begin() + static_cast<std::ptrdiff_t>(n));
+    for (std::size_t n = 1; n < t.size(); ++n)
+      beginnings.emplace_back(t.begin(), t.begin() + static_cast<std::ptrdiff_t>(n));
   std::ranges::sort(beginnings);
   beginnings.erase(std::unique(beginnings.begin(), beginnings.end()), beginnings.end());
   std::vector<NodePtr> bare, left;
@@ -266,9 +267,8 @@ NodePtr text_without_any(const std::vector<std::string>& strings) {
   plain.emplace_back(0xD800, 0xDFFF);
   if (bare.empty()) return repeat(char_class(std::move(plain), true), 0, kUnbounded);
   const NodePtr begun = choice(std::move(bare));
-  const NodePtr unit =
-      choice({char_class(std::move(plain), true),
-              sequence({repeat(begun, 0, kUnbounded), choice(std::move(left))})});
+  const NodePtr unit = choice({char_class(std::move(plain), true),
+                               sequence({repeat(begun, 0, kUnbounded), choice(std::move(left))})});
   return sequence({repeat(unit, 0, kUnbounded), repeat(begun, 0, kUnbounded)});
 }
 

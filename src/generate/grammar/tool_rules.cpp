@@ -9,8 +9,8 @@
 namespace octet::generate::grammar {
 namespace {
 
-constexpr std::string_view kCallBegin = "<tool_call>", kFunctionBegin = "<function=",
-                           kParameterBegin = "<parameter=";
+constexpr std::string_view kCallBegin = "<tool_call>",
+                           kFunctionBegin = "<function=", kParameterBegin = "<parameter=";
 const std::string kParameterClose = "\n</parameter>";
 /// Calls of one answer; an end to calls that a model can't find out of.
 constexpr std::int64_t kMaxCalls = 128;
@@ -22,8 +22,8 @@ bool writable_name(std::string_view name) {
 
 /// Letters of a name between `=` and `>`.
 NodePtr name_letter() {
-  static const NodePtr node = char_class({{0x20, 0x3B}, {0x3D, 0x3D}, {0x3F, 0x7E},
-                                          {0xA0, 0xD7FF}, {0xE000, 0x10FFFF}});
+  static const NodePtr node =
+      char_class({{0x20, 0x3B}, {0x3D, 0x3D}, {0x3F, 0x7E}, {0xA0, 0xD7FF}, {0xE000, 0x10FFFF}});
   return node;
 }
 
@@ -55,12 +55,10 @@ NodePtr function_call(JsonText& text, const ToolSchema& tool, std::size_t index)
   if (!writable_name(tool.name))
     fail(ErrorCode::invalid_argument,
          "{}: a function's name must not be empty nor have `<`, `>` or line breaks", where);
-  const NodePtr parameters =
-      tool.parameters.is_null() ? sequence({})
-      : tool.strict             ? strict_parameters(text, tool.parameters, where)
-                                : free_parameters(text, tool.parameters, where);
-  return sequence(
-      {literal(tool.name + ">\n"), parameters, literal("</function>\n</tool_call>")});
+  const NodePtr parameters = tool.parameters.is_null() ? sequence({})
+                             : tool.strict ? strict_parameters(text, tool.parameters, where)
+                                           : free_parameters(text, tool.parameters, where);
+  return sequence({literal(tool.name + ">\n"), parameters, literal("</function>\n</tool_call>")});
 }
 
 }  // namespace
@@ -159,14 +157,14 @@ Rules tool_call_rules(const std::vector<ToolSchema>& tools, ToolMode mode, bool 
     strict.strict = true;
     JsonText text(rules, strict);
     for (std::size_t i = 0; i < tools.size(); ++i)
-      functions.push_back(rule_ref(
-          rules.add(fmt::format("tool {}", tools[i].name.substr(0, 128)), function_call(text, tools[i], i))));
+      functions.push_back(rule_ref(rules.add(fmt::format("tool {}", tools[i].name.substr(0, 128)),
+                                             function_call(text, tools[i], i))));
   }
   const NodePtr call_body = rule_ref(rules.add(
-      "call", sequence({literal(fmt::format("\n{}", kFunctionBegin)), choice(std::move(functions))})));
+      "call",
+      sequence({literal(fmt::format("\n{}", kFunctionBegin)), choice(std::move(functions))})));
   const NodePtr call = sequence({literal(begin), call_body});
-  const NodePtr more =
-      repeat(sequence({literal("\n"), call}), 0, parallel ? kMaxCalls - 1 : 0);
+  const NodePtr more = repeat(sequence({literal("\n"), call}), 0, parallel ? kMaxCalls - 1 : 0);
   switch (mode) {
     case ToolMode::single:
       set_root(call);
@@ -178,8 +176,8 @@ Rules tool_call_rules(const std::vector<ToolSchema>& tools, ToolMode mode, bool 
       if (content)
         set_root(choice({content(rules), sequence({call, more})}));
       else if (parallel)
-        set_root(sequence({text_without(begin),
-                           repeat(sequence({call, text_without(begin)}), 0, kMaxCalls)}));
+        set_root(sequence(
+            {text_without(begin), repeat(sequence({call, text_without(begin)}), 0, kMaxCalls)}));
       else
         set_root(sequence({text_without(begin), optional(call)}));
       break;

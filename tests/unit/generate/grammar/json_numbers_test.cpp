@@ -37,7 +37,8 @@ TEST(JsonNumbers, DecimalsOfJsonNumbers) {
 }
 
 TEST(JsonNumbers, OrderOfDecimals) {
-  const double values[]{-1e30, -100, -10.5, -10.25, -1, -0.5, -0.05, 0, 0.05, 0.5, 1, 9, 10, 10.5, 1e30};
+  const double values[]{-1e30, -100, -10.5, -10.25, -1, -0.5, -0.05, 0,
+                        0.05,  0.5,  1,     9,      10, 10.5, 1e30};
   for (const double a : values)
     for (const double b : values)
       EXPECT_EQ(compare(to_decimal(a), to_decimal(b)) < 0, a < b) << a << " " << b;
@@ -53,9 +54,8 @@ TEST(JsonNumbers, IntegersOfWindowsExactly) {
     if (a > b) std::swap(a, b);
     const bool open_below = round % 7 == 1, open_above = round % 7 == 2;
     const bool ex_a = rng() % 4 == 0, ex_b = rng() % 4 == 0;
-    const NodePtr node = integer_between(
-        open_below ? std::nullopt : std::optional(bound(a, ex_a)),
-        open_above ? std::nullopt : std::optional(bound(b, ex_b)));
+    const NodePtr node = integer_between(open_below ? std::nullopt : std::optional(bound(a, ex_a)),
+                                         open_above ? std::nullopt : std::optional(bound(b, ex_b)));
     const std::int64_t step = spread > 200 ? 7 : 1;
     for (std::int64_t v = a - 30 * step; v <= b + 30 * step; v += step) {
       const bool expected =
@@ -109,16 +109,19 @@ TEST(JsonNumbers, NumbersOfWindowsExactly) {
     if (a > b) std::swap(a, b);
     const bool ex_a = rng() % 3 == 0, ex_b = rng() % 3 == 0;
     const bool open_below = round % 7 == 1, open_above = round % 7 == 2;
-    const NodePtr node = number_between(
-        open_below ? std::nullopt : std::optional(bound(a / 1000.0, ex_a)),
-        open_above ? std::nullopt : std::optional(bound(b / 1000.0, ex_b)));
+    const NodePtr node =
+        number_between(open_below ? std::nullopt : std::optional(bound(a / 1000.0, ex_a)),
+                       open_above ? std::nullopt : std::optional(bound(b / 1000.0, ex_b)));
     for (int i = 0; i < 200; ++i) {
       // Ten-thousandths near the window, written with one to six places.
-      const int around = i % 4 == 0 ? a * 10 : i % 4 == 1 ? b * 10 : i % 4 == 2 ? 0 : pick(rng) * 10;
+      const int around = i % 4 == 0   ? a * 10
+                         : i % 4 == 1 ? b * 10
+                         : i % 4 == 2 ? 0
+                                      : pick(rng) * 10;
       const int v = around + static_cast<int>(rng() % 9) - 4;
       if (v == 0 && i % 2) continue;
-      std::string text = fmt::format("{}{}.{:04d}", v < 0 ? "-" : "", std::abs(v) / 10000,
-                                     std::abs(v) % 10000);
+      std::string text =
+          fmt::format("{}{}.{:04d}", v < 0 ? "-" : "", std::abs(v) / 10000, std::abs(v) % 10000);
       if (i % 3 == 0) text += "00";
       if (i % 3 == 1) {
         while (text.back() == '0') text.pop_back();
@@ -136,9 +139,11 @@ TEST(JsonNumbers, NumbersOfWindowsExactly) {
 
 TEST(JsonNumbers, AnyNumber) {
   const NodePtr number = number_between({}, {});
-  for (const char* good : {"0", "-0", "1", "-12.5", "1e5", "1E-5", "0.0e+10", "123456789012345678901234567890"})
+  for (const char* good :
+       {"0", "-0", "1", "-12.5", "1e5", "1E-5", "0.0e+10", "123456789012345678901234567890"})
     EXPECT_TRUE(in_language(number, good)) << good;
-  for (const char* bad : {"", "-", "01", "1.", ".5", "1e", "+1", "1e1.5", "0x10", "NaN", "Infinity"})
+  for (const char* bad :
+       {"", "-", "01", "1.", ".5", "1e", "+1", "1e1.5", "0x10", "NaN", "Infinity"})
     EXPECT_FALSE(in_language(number, bad)) << bad;
   // A model that repeats a digit for ever comes to an end.
   EXPECT_FALSE(in_language(number, "0." + std::string(21, '3')));
