@@ -13,6 +13,7 @@
 #include "generate/generator.h"
 #include "input/tokenizer/stream_decoder.h"
 #include "runtime/base/system.h"
+#include "serve/answer/chat_prompt.h"
 
 namespace octet::cli {
 
@@ -112,7 +113,7 @@ class Chat {
     }
     for (const auto& span : spans) rendered += span.text;
     generate::Request request;
-    request.prompt = encode_prompt(*loaded_.tokenizer, spans);
+    request.prompt = serve::encode_prompt(*loaded_.tokenizer, spans);
     reply.prompt_tokens = request.prompt.size();
     const std::int64_t room = loaded_.checkpoint.config().text.max_position_embeddings -
                               static_cast<std::int64_t>(request.prompt.size());

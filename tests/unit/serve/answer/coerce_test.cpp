@@ -1,4 +1,5 @@
 // serve/answer: texts become values by their schemas, serving.md §13.4.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "parse_pieces.h"
