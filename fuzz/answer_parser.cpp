@@ -1,5 +1,7 @@
 // Any text as an answer: an error-free parse whose events are the same for two cuts, and arguments
 // that are JSON.
+#include "serve/answer/answer_parser.h"
+
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -8,7 +10,6 @@
 #include <vector>
 
 #include "runtime/base/error.h"
-#include "serve/answer/answer_parser.h"
 
 namespace {
 

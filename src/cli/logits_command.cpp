@@ -30,7 +30,7 @@ std::vector<std::int32_t> input_ids(const Options& o, const LoadedModel& m) {
       input.kwargs["add_generation_prompt"] = true;
     const auto chat = chat_template::ChatTemplate::load(m.checkpoint.folder());
     return serve::encode_prompt(*m.tokenizer,
-                         chat.render_marked(input.messages, input.tools, input.kwargs));
+                                chat.render_marked(input.messages, input.tools, input.kwargs));
   }
   const json::value v = read_json(o.ids_file);
   std::vector<std::int32_t> ids;

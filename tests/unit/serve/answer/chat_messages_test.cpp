@@ -75,10 +75,10 @@ TEST(ChatMessages, NamesWhatIsWrong) {
 }
 
 TEST(ChatMessages, PicturesAreRefusedWithTheirPlace) {
-  for (const char* part : {R"({"type": "image_url", "image_url": {"url": "data:,"}})",
-                           R"({"type": "image_url", "image_url": "http://x/y.png"})",
-                           R"({"type": "video_url", "video_url": {"url": "x"}})",
-                           R"({"type": "image"})"}) {
+  for (const char* part :
+       {R"({"type": "image_url", "image_url": {"url": "data:,"}})",
+        R"({"type": "image_url", "image_url": "http://x/y.png"})",
+        R"({"type": "video_url", "video_url": {"url": "x"}})", R"({"type": "image"})"}) {
     try {
       normalized(R"([{"role": "user", "content": [{"type": "text", "text": "a"}, )" +
                  std::string(part) + "]}]");
@@ -113,14 +113,16 @@ TEST(ChatMessages, PartsAreJoinedAsTheTemplateDoes) {
 }
 
 TEST(ChatMessages, DeveloperIsSystem) {
-  EXPECT_EQ(normalized(R"([{"role": "developer", "content": "s"}, {"role": "user", "content": "u"}])"),
-            R"([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}])");
+  EXPECT_EQ(
+      normalized(R"([{"role": "developer", "content": "s"}, {"role": "user", "content": "u"}])"),
+      R"([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}])");
 }
 
 TEST(ChatMessages, SystemMessagesAtTheBeginningBecomeOne_vllm_41114) {
-  EXPECT_EQ(normalized(R"([{"role": "system", "content": "a"}, {"role": "developer", "content": "b"},
+  EXPECT_EQ(
+      normalized(R"([{"role": "system", "content": "a"}, {"role": "developer", "content": "b"},
                            {"role": "system", "content": " "}, {"role": "user", "content": "u"}])"),
-            R"([{"role": "system", "content": "a\n\nb"}, {"role": "user", "content": "u"}])");
+      R"([{"role": "system", "content": "a\n\nb"}, {"role": "user", "content": "u"}])");
 }
 
 // hermes-agent#20866, dify#39275, mastra#15764: agents send them anywhere.
@@ -137,30 +139,33 @@ TEST(ChatMessages, LaterSystemMessagesStayWhereTheyAre_qwen3_8_186) {
 }
 
 TEST(ChatMessages, AHistoryWithoutAQuestionGetsAnEmptyOne) {
-  EXPECT_EQ(normalized(R"([{"role": "system", "content": "s"}, {"role": "assistant", "content": "a"}])"),
-            R"([{"role": "system", "content": "s"}, {"role": "user", "content": ""}, )"
-            R"({"role": "assistant", "content": "a"}])");
+  EXPECT_EQ(
+      normalized(R"([{"role": "system", "content": "s"}, {"role": "assistant", "content": "a"}])"),
+      R"([{"role": "system", "content": "s"}, {"role": "user", "content": ""}, )"
+      R"({"role": "assistant", "content": "a"}])");
   EXPECT_EQ(normalized(R"([{"role": "tool", "content": "r"}, {"role": "user", "content": "u"}])"),
             R"([{"role": "user", "content": ""}, {"role": "tool", "content": "r"}, )"
             R"({"role": "user", "content": "u"}])");
-  EXPECT_EQ(refused(R"([{"role": "system", "content": "s"}, {"role": "developer", "content": "t"}])"),
-            "messages");
+  EXPECT_EQ(
+      refused(R"([{"role": "system", "content": "s"}, {"role": "developer", "content": "t"}])"),
+      "messages");
 }
 
 TEST(ChatMessages, Calls) {
-  EXPECT_EQ(normalized(R"([{"role": "user", "content": "u"}, {"role": "assistant", "content": "",
+  EXPECT_EQ(
+      normalized(R"([{"role": "user", "content": "u"}, {"role": "assistant", "content": "",
       "reasoning": "r", "tool_calls": [
         {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\": [1.0]}"}},
         {"function": {"name": "g", "arguments": {"b": 2}}},
         {"function": {"name": "h", "arguments": " "}}, {"function": {"name": "i"}}]},
       {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "r"}]}])"),
-            R"([{"role": "user", "content": "u"}, {"role": "assistant", "content": null, )"
-            R"("reasoning": "r", "tool_calls": [)"
-            R"({"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": [1.0]}}}, )"
-            R"({"function": {"name": "g", "arguments": {"b": 2}}}, )"
-            R"({"function": {"name": "h", "arguments": {}}}, )"
-            R"({"function": {"name": "i", "arguments": {}}}], "reasoning_content": "r"}, )"
-            R"({"role": "tool", "tool_call_id": "c", "content": "r"}])");
+      R"([{"role": "user", "content": "u"}, {"role": "assistant", "content": null, )"
+      R"("reasoning": "r", "tool_calls": [)"
+      R"({"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": [1.0]}}}, )"
+      R"({"function": {"name": "g", "arguments": {"b": 2}}}, )"
+      R"({"function": {"name": "h", "arguments": {}}}, )"
+      R"({"function": {"name": "i", "arguments": {}}}], "reasoning_content": "r"}, )"
+      R"({"role": "tool", "tool_call_id": "c", "content": "r"}])");
   EXPECT_EQ(normalized(R"([{"role": "user", "content": "u"},
                            {"role": "assistant", "content": null, "tool_calls": []}])"),
             R"([{"role": "user", "content": "u"}, {"role": "assistant", "content": ""}])");
@@ -168,12 +173,14 @@ TEST(ChatMessages, Calls) {
 
 TEST(ChatMessages, LongIntegersKeepTheirDigits) {
   const json::array messages = normalize_messages(
-      parse_json(R"([{"role": "user", "content": "u"}, {"role": "assistant", "tool_calls": [{"function":
+      parse_json(
+          R"([{"role": "user", "content": "u"}, {"role": "assistant", "tool_calls": [{"function":
         {"name": "f", "arguments": "{\"n\": 123456789012345678901234567890, \"x\": 1.5}"}}]}])",
-                 "test")
+          "test")
           .as_array(),
       false);
-  const auto rendered = chat_template::ChatTemplate::load(test::tiny_model()).render(messages, {}, {});
+  const auto rendered =
+      chat_template::ChatTemplate::load(test::tiny_model()).render(messages, {}, {});
   EXPECT_NE(rendered.find("<parameter=n>\n123456789012345678901234567890\n</parameter>"),
             std::string::npos);
   EXPECT_NE(rendered.find("<parameter=x>\n1.5\n</parameter>"), std::string::npos);
@@ -189,10 +196,11 @@ TEST(ChatMessages, StrictRepairsNothing) {
                         "arguments": {}}}]}])",
                     true),
             "messages[0].tool_calls[0].function.arguments");
-  EXPECT_EQ(normalized(R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f",
+  EXPECT_EQ(
+      normalized(R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f",
                            "arguments": "{}"}}]}])",
-                       true),
-            R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}])");
+                 true),
+      R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}])");
 }
 
 }  // namespace
