@@ -266,7 +266,7 @@ void AnswerMachine::content_char(char c) {
   if (skip_newlines_ && c == '\n') return;
   skip_newlines_ = false;
   line_start_ = c == '\n';
-  if (is_blank(c)) {
+  if (is_blank(c) && (parse_tools_ || fresh_)) {
     if (!after_call_) blanks_ += c;
     return;
   }

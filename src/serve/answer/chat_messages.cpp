@@ -45,10 +45,13 @@ void read_part(const json::value& value, const std::string& path, bool of_assist
     bad_field(path + ".type", "{}.type: the model does not hear; {} is not supported", path,
               excerpt(type));
   } else if (type == "image_embeds" || type == "video_embeds") {
-    bad_field(path + ".type", "{}.type: {} is not offered; send the picture itself", path, excerpt(type));
+    bad_field(path + ".type", "{}.type: {} is not offered; send the picture itself", path,
+              excerpt(type));
   } else {
-    bad_field(path + ".type", "{}.type: expected text, image_url, video_url, refusal or thinking, "
-              "found {}", path, excerpt(type));
+    bad_field(path + ".type",
+              "{}.type: expected text, image_url, video_url, refusal or thinking, "
+              "found {}",
+              path, excerpt(type));
   }
 }
 
@@ -143,25 +146,25 @@ json::object read_message(const json::value& value, const std::string& path, boo
     bad_field(path + ".role", "{}.role: `function` is no longer supported; use `tool`", path);
   static constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool"};
   if (std::ranges::find(kRoles, role) == std::end(kRoles))
-    bad_field(path + ".role", "{}.role: expected system, developer, user, assistant or tool, "
-              "found {}", path, excerpt(role));
+    bad_field(path + ".role",
+              "{}.role: expected system, developer, user, assistant or tool, "
+              "found {}",
+              path, excerpt(role));
   string_member(message, "name", path);
   Parts parts = read_content(message, path, role);
   if (role == "tool") string_member(message, "tool_call_id", path);
   if (role == "assistant") {
     const json::string* refusal = string_member(message, "refusal", path);
     if (refusal && parts.text.empty()) parts.text = *refusal;
-    const json::string* thought = string_member(message, "reasoning_content", path);
-    const json::string* other = string_member(message, "reasoning", path);
-    if (!thought) thought = other;
+    for (const char* key : {"reasoning", "reasoning_content"})  // the latter counts
+      if (const json::string* thought = string_member(message, key, path))
+        parts.thinking = *thought;
     read_calls(message, path, strict);
     if (strict) return message;
-    if (thought)
-      message["reasoning_content"] = json::string(*thought);
-    else if (!parts.thinking.empty())
-      message["reasoning_content"] = parts.thinking;
-    else
+    if (parts.thinking.empty())
       message.erase("reasoning_content");
+    else
+      message["reasoning_content"] = parts.thinking;
   }
   if (strict) return message;
   if (parts.text.empty() && message.contains("tool_calls"))
@@ -213,8 +216,8 @@ json::array normalize_messages(const json::array& messages, bool strict) {
   if (strict) return out;
   out = place_system_messages(std::move(out));
   const auto is_user = [](const json::value& m) { return has_role(m, "user"); };
-  const auto begin = std::ranges::find_if_not(
-      out, [](const json::value& m) { return has_role(m, "system"); });
+  const auto begin =
+      std::ranges::find_if_not(out, [](const json::value& m) { return has_role(m, "system"); });
   const bool no_user = std::ranges::none_of(out, is_user);
   if (no_user && begin == out.end())
     bad_field("messages", "messages: expected a user message, found only system messages");

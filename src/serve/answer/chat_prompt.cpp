@@ -127,8 +127,7 @@ ChatPrompt make_chat_prompt(const chat_template::ChatTemplate& chat_template,
   for (const auto& span : spans) prompt.text += span.text;
   prompt.ids = encode_prompt(tokenizer, spans);
   prompt.in_reasoning = leaves_thinking_open(tokenizer, prompt.ids);
-  prompt.stable_points =
-      find_stable_points(tokenizer, prompt.ids, input.add_generation_prompt);
+  prompt.stable_points = find_stable_points(tokenizer, prompt.ids, input.add_generation_prompt);
   return prompt;
 }
 

@@ -71,7 +71,8 @@ const json::object* object_member(const json::object& object, std::string_view k
 }
 
 const json::object& as_object(const json::value& value, const std::string& path) {
-  if (!value.is_object()) bad_field(path, "{}: expected an object, found {}", path, kind_name(value));
+  if (!value.is_object())
+    bad_field(path, "{}: expected an object, found {}", path, kind_name(value));
   return value.get_object();
 }
 

@@ -11,9 +11,15 @@ namespace octet::serve {
 namespace {
 
 // Where schemas lie within a schema.
-constexpr std::string_view kSchemas[] = {"additionalProperties", "contains", "else",
-                                         "if", "not", "propertyNames", "then",
-                                         "unevaluatedItems", "unevaluatedProperties"};
+constexpr std::string_view kSchemas[] = {"additionalProperties",
+                                         "contains",
+                                         "else",
+                                         "if",
+                                         "not",
+                                         "propertyNames",
+                                         "then",
+                                         "unevaluatedItems",
+                                         "unevaluatedProperties"};
 constexpr std::string_view kLists[] = {"allOf", "anyOf", "oneOf", "prefixItems"};
 constexpr std::string_view kMaps[] = {"$defs", "definitions", "dependentSchemas",
                                       "patternProperties", "properties"};
@@ -93,8 +99,8 @@ void check_schema(const json::value& schema, const Place& place, int depth) {
 
 bool is_tool_name(std::string_view name) {
   return !name.empty() && name.size() <= 128 && std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '_' || c == '.' || c == ':' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == ':' || c == '-';
   });
 }
 

@@ -60,8 +60,8 @@ TEST(AnswerIssues, TheEndOfACallIsTold_vllm_27572) {
 }
 
 TEST(AnswerIssues, NoCallIsCountedWhereNoneIsReturned_vllm_53255) {
-  for (const char* text : {"<tool_call>\n</tool_call>", "<tool_call>", "<tool_call>\n<function=",
-                           "<tool_call>{}</tool_call>"}) {
+  for (const char* text : {"<tool_call>\n</tool_call>", "<tool_call>",
+                           "<tool_call>\n<function=", "<tool_call>{}</tool_call>"}) {
     AnswerParser parser(with_tools());
     std::vector<AnswerEvent> events;
     parser.push(text, events);
@@ -144,7 +144,8 @@ TEST(AnswerIssues, FormatDriftIsContent_ollama_16383) {
        {"<function_invocation>\n<name>now</name>\n</function_invocation>",
         "<tool_call>\n<function_invocation name=\"now\">\n</function_invocation>\n</tool_call>",
         "<terminal_command>\nls -la\n</terminal_command>", "</tool_call>", "</function>\n",
-        "<parameter=x>\n1\n</parameter>", "<tool_call>\n<function now>\n</function>\n</tool_call>"}) {
+        "<parameter=x>\n1\n</parameter>",
+        "<tool_call>\n<function now>\n</function>\n</tool_call>"}) {
     const auto a = whole(text);
     EXPECT_EQ(a.content, text);
     EXPECT_TRUE(a.calls.empty());

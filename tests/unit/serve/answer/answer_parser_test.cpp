@@ -279,6 +279,14 @@ TEST(ToolStream, TextIsNotHeldLongerThanItMustBe) {
   EXPECT_EQ(events[0].text, "\nmore");
 }
 
+TEST(ToolStream, WithoutToolsWhiteSpaceDoesNotWait) {
+  AnswerParser parser({});
+  std::vector<AnswerEvent> events;
+  parser.push("text \n", events);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].text, "text \n");
+}
+
 // --- other dialects, §13.6
 
 TEST(HermesCall, IsACall) {
@@ -319,7 +327,7 @@ TEST(HostileAnswer, NothingIsEvaluated) {
 }
 
 TEST(HostileAnswer, LongOnesOfEveryKindAreRead) {
-  // Each would take a quadratic parser minutes. 10 MB each take under a second (docs).
+  // Each would take a quadratic parser minutes.
   const std::string begin = "<tool_call>\n<function=get_weather>\n<parameter=city>\n";
   for (const std::string& part :
        {std::string("<"), std::string("</parameter>"), std::string("</parameter>\n"),

@@ -1,4 +1,5 @@
 // serve/answer: texts become values by their schemas, serving.md §13.4.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "parse_pieces.h"
@@ -159,7 +160,8 @@ TEST(Coercion, ChildrenHaveSchemasToo) {
                    schema),
             R"({"n": 3, "s": "5", "b": true, "l": [1, 2, "x"], "o": {"any": 7}, )"
             R"("t": ["1", 2, "3"], "e": "9", "new": "4"})");
-  EXPECT_EQ(coerce(R"({"n": 3.0, "s": null, "b": 1})", schema), R"({"n": 3, "s": null, "b": true})");
+  EXPECT_EQ(coerce(R"({"n": 3.0, "s": null, "b": 1})", schema),
+            R"({"n": 3, "s": null, "b": true})");
   EXPECT_EQ(coerce(R"({"o": "{\"any\": \"7\"}"})", schema), R"({"o": {"any": 7}})");
 }
 
@@ -217,7 +219,9 @@ TEST(Literal, Strings) {
             "a\"b\\/\b\f\n\r\t\xc3\xa9\xf0\x9f\x98\x80");
   EXPECT_EQ(text(R"("\ud83d")"), "\xef\xbf\xbd");
   EXPECT_EQ(text(R"("\udc00x")"), "\xef\xbf\xbdx");
-  EXPECT_EQ(text(R"("\ud83d\u0041")"), "\xef\xbf\xbd" "A");
+  EXPECT_EQ(text(R"("\ud83d\u0041")"),
+            "\xef\xbf\xbd"
+            "A");
   EXPECT_EQ(text(R"('it\'s \x41 \U0001F600 \101 \d')"), "it's A \xf0\x9f\x98\x80 A \\d");
   EXPECT_EQ(text("\"two\nlines\""), "two\nlines");
   for (const char* bad : {"\"", "'", "\"a", "\"\\", "\"\\u12", "'\\xg0'", "'\\N{DASH}'", "'a' 'b'",

@@ -24,8 +24,8 @@ std::string refused(const json::array& tools) {
 }
 
 std::string refused_schema(const std::string& schema) {
-  return refused(parse(R"([{"type": "function", "function": {"name": "f", "parameters": )" + schema +
-                       "}}]"));
+  return refused(
+      parse(R"([{"type": "function", "function": {"name": "f", "parameters": )" + schema + "}}]"));
 }
 
 TEST(Tools, AreRead) {
@@ -51,8 +51,9 @@ TEST(Tools, NamesWhatIsWrong) {
   EXPECT_EQ(refused(parse(R"([{"type": "web_search"}])")), "tools[0].type");
   EXPECT_EQ(refused(parse(R"([{"type": "function"}])")), "tools[0].function");
   EXPECT_EQ(refused(parse(R"([{"type": "function", "function": []}])")), "tools[0].function");
-  for (const std::string& name : {std::string("\"\""), std::string("\"a b\""), std::string("3"),
-                                  std::string("\"<x>\""), fmt::format("\"{}\"", std::string(129, 'a'))})
+  for (const std::string& name :
+       {std::string("\"\""), std::string("\"a b\""), std::string("3"), std::string("\"<x>\""),
+        fmt::format("\"{}\"", std::string(129, 'a'))})
     EXPECT_EQ(refused(parse(R"([{"type": "function", "function": {"name": )" + name + "}}]")),
               "tools[0].function.name");
   EXPECT_EQ(refused(parse(R"([{"type": "function", "function": {"name": "f", "strict": 1}}])")),
