@@ -103,16 +103,18 @@ class ServerFixture : public testing::Test {
     const std::scoped_lock lock(mutex_);
     held_.push_back(e);
   }
+  /// An exchange that /hold or /stream got, or null.
+  ExchangePtr try_held() {
+    const std::scoped_lock lock(mutex_);
+    if (held_.empty()) return nullptr;
+    ExchangePtr e = held_.front();
+    held_.erase(held_.begin());
+    return e;
+  }
   /// The next exchange that /hold or /stream got.
   ExchangePtr next_held() {
     ExchangePtr e;
-    EXPECT_TRUE(test::eventually([&] {
-      const std::scoped_lock lock(mutex_);
-      if (held_.empty()) return false;
-      e = held_.front();
-      held_.erase(held_.begin());
-      return true;
-    }));
+    EXPECT_TRUE(test::eventually([&] { return (e = try_held()) != nullptr; }));
     return e;
   }
   std::vector<AccessRecord> records() {
