@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "generate/engine.h"
@@ -21,17 +23,22 @@ struct AnswerMetrics {
 /// (serving.md §18). Any thread.
 class Metrics {
  public:
-  explicit Metrics(std::string model_name);
+  /// max_model_len: the largest bucket of the histograms of lengths is not above it.
+  explicit Metrics(std::string model_name, std::int64_t max_model_len = 262144);
   ~Metrics();
   void count_answer(const AnswerMetrics& answer);
-  void count_token_gap(double seconds);
+  void count_token_gap(double seconds);  ///< for every token but an answer's first: 20 ns
   void count_step(const generate::StepReport& step);
   void count_access(const AccessRecord& record);
   void set_cache_config(const std::vector<std::pair<std::string, std::string>>& labels);
   void set_load_progress(double progress);
   void count_grammar_compile(double seconds);
   void count_watchdog_stall();
-  /// Prometheus text 0.0.4, or OpenMetrics; gauges are taken from the statuses.
+  void count_nan_guard_trip();
+  /// Bytes of a device's memory by what they are for ("weights", "kv", "snapshots").
+  void set_device_memory(const std::string& device, const std::string& kind, std::size_t bytes);
+  /// Prometheus text 0.0.4, or OpenMetrics; gauges and the engine's counters are taken from the
+  /// statuses. Some 100 us.
   std::string text(const generate::EngineStatus& engine, const HttpStatus& http,
                    bool open_metrics) const;
 

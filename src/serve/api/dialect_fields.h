@@ -1,0 +1,44 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "serve/api/request_context.h"
+#include "serve/field_reader.h"
+#include "serve/job.h"
+
+namespace octet::serve {
+
+inline constexpr std::size_t kMostTools = 1024;
+
+/// Variables of the template, later ones over earlier ones: the server's defaults, `thinking`,
+/// reasoning_effort, the request's chat_template_kwargs. serving.md §12.5.
+json::object template_kwargs(FieldReader& body, const RequestContext& context,
+                             std::optional<bool> thinking,
+                             const std::optional<std::string>& effort);
+/// A function as clients offer it. path: of the tool, for errors.
+struct FunctionTool {
+  std::string name, description;
+  json::value parameters;  ///< null: none
+  bool strict = false;
+};
+/// Appends it to what is rendered and to what is parsed. Errors: a name that isn't
+/// [A-Za-z0-9_.:-]{1,128} or was there already, parameters that are no schema.
+void add_tool(Job& job, FunctionTool tool, const std::string& name_path,
+              const std::string& parameters_path);
+/// Checks the choice against the tools. Without tools it becomes none. Errors: tools that aren't
+/// there, at `path`.
+void check_tool_choice(Job& job, const std::string& path);
+/// What both dialects leave as it is for every request.
+void set_common(Job& job, const RequestContext& context, bool stream);
+
+/// What a client wrote in an error message, cut short.
+std::string_view shortened(std::string_view text);
+
+/// {"role": role, "content": parts}; no part or one is a string.
+json::object chat_message(std::string_view role, json::array parts);
+json::object text_part(std::string_view text);
+
+}  // namespace octet::serve

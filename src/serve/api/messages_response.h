@@ -1,0 +1,76 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "serve/api/answer_blocks.h"
+#include "serve/api/sse.h"
+#include "serve/job.h"
+
+namespace octet::serve {
+
+/// How an answer ended, in Anthropic's words.
+struct MessageEnd {
+  std::string stop_reason;  ///< end_turn, max_tokens, stop_sequence, tool_use
+  json::value stop_sequence;
+};
+MessageEnd message_end(const ChoiceEnd& end);
+/// Anthropic counts what came from the cache apart.
+json::object message_usage(const Usage& usage);
+/// The same error in the words that Anthropic's clients look for.
+HttpError anthropic_error(const HttpError& error);
+
+/// A whole message. serving.md §16.3.
+class MessageWriter : public JobListener {
+ public:
+  MessageWriter(ExchangePtr exchange, std::string id, std::string model);
+  void on_admitted(const ChatPrompt& prompt, std::int64_t max_tokens, bool clamped) override;
+  void on_events(std::int64_t choice, const std::vector<AnswerEvent>& events,
+                 const std::vector<generate::TokenOutput>& tokens) override;
+  void on_choice_end(std::int64_t choice, const ChoiceEnd& end) override;
+  void on_done(const Usage& usage) override;
+  void on_error(const HttpError& error) override;
+
+ private:
+  ExchangePtr exchange_;
+  std::string id_, model_;
+  Headers headers_;
+  json::array content_;
+  AnswerBlocks blocks_;
+  ChoiceEnd end_;
+};
+
+/// A message as a stream of events. serving.md §16.4. The first event waits for the number of
+/// tokens that came from the cache, so that its usage is right.
+class MessageStream : public JobListener {
+ public:
+  /// stream: not begun. queue_bytes: a reader with more waits.
+  MessageStream(std::shared_ptr<SseStream> stream, std::string id, std::string model,
+                std::size_t queue_bytes);
+  void on_admitted(const ChatPrompt& prompt, std::int64_t max_tokens, bool clamped) override;
+  void on_progress(const generate::PromptProgress& progress) override;
+  void on_events(std::int64_t choice, const std::vector<AnswerEvent>& events,
+                 const std::vector<generate::TokenOutput>& tokens) override;
+  void on_choice_end(std::int64_t choice, const ChoiceEnd& end) override;
+  void on_done(const Usage& usage) override;
+  void on_error(const HttpError& error) override;
+  bool ready() override;
+  /// What a silent stream says; clients pass over it wherever it comes.
+  static std::string ping();
+
+ private:
+  void start();
+  void send(std::string_view type, json::object event);
+  void block_changed(AnswerBlocks::Step step, AnswerBlock& block, std::string_view piece);
+
+  std::shared_ptr<SseStream> stream_;
+  std::string id_, model_;
+  std::size_t queue_bytes_;
+  AnswerBlocks blocks_;
+  Usage usage_;
+  MessageEnd end_;
+  bool started_ = false, failed_ = false;
+};
+
+}  // namespace octet::serve

@@ -1,0 +1,138 @@
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+#include "serve/api/body.h"
+#include "serve/api/responses_response.h"
+
+namespace octet::serve {
+
+using Step = AnswerBlocks::Step;
+using Kind = AnswerBlock::Kind;
+
+namespace {
+
+std::string new_item_id(Kind kind) {
+  const std::string_view prefix = kind == Kind::reasoning ? "rs_"
+                                  : kind == Kind::text    ? "msg_"
+                                                          : "fc_";
+  return std::string(prefix) + random_hex(24);
+}
+
+json::object usage_json(const Usage& usage) {
+  return {{"input_tokens", usage.prompt_tokens},
+          {"input_tokens_details", {{"cached_tokens", usage.cached_tokens}}},
+          {"output_tokens", usage.completion_tokens},
+          {"output_tokens_details", {{"reasoning_tokens", usage.reasoning_tokens}}},
+          {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
+}
+
+}  // namespace
+
+ResponseBuilder::ResponseBuilder(ResponseHead head, const tokenizer::Tokenizer& tokenizer,
+                                 Change change)
+    : head_(std::move(head)),
+      token_text_(tokenizer, false),
+      change_(std::move(change)),
+      blocks_([this](Step step, AnswerBlock& block,
+                     std::string_view piece) { changed(step, block, piece); }) {}
+
+void ResponseBuilder::changed(Step step, AnswerBlock& block, std::string_view piece) {
+  if (step == Step::begin) block.id = new_item_id(block.kind);
+  if (change_) change_(step, block, piece);
+  if (step == Step::end) {
+    output_.push_back(item(block, status_of(block)));
+    logprobs_.clear();
+  }
+}
+
+void ResponseBuilder::push(const std::vector<AnswerEvent>& events,
+                           const std::vector<generate::TokenOutput>& tokens) {
+  if (head_.logprobs) {
+    // Tokens of the message only: those that come with its text, or, without any text, while it is
+    // open.
+    const bool text = std::ranges::any_of(
+        events, [](const AnswerEvent& e) { return e.kind == AnswerEvent::Kind::content; });
+    fresh_.clear();
+    if (text || (events.empty() && blocks_.open() == Kind::text)) {
+      for (const generate::TokenOutput& token : tokens) {
+        if (token.has_logprob) fresh_.push_back(token_text_.chat_item(token));
+      }
+      // A new message begins with them, so they wait for it.
+      if (blocks_.open() && blocks_.open() != Kind::text) logprobs_.clear();
+      logprobs_.insert(logprobs_.end(), fresh_.begin(), fresh_.end());
+    }
+  }
+  blocks_.push(events);
+}
+
+void ResponseBuilder::finish(const ChoiceEnd& end) {
+  incomplete_ = end.finish_reason == "length";
+  blocks_.finish(incomplete_);
+  ended_ = true;
+}
+
+json::object ResponseBuilder::part(const AnswerBlock& block, bool with_text) const {
+  const std::string_view text = with_text ? std::string_view(block.text) : std::string_view();
+  if (block.kind == Kind::reasoning) return {{"type", "reasoning_text"}, {"text", text}};
+  return {{"type", "output_text"},
+          {"text", text},
+          {"annotations", json::array()},
+          {"logprobs", with_text ? logprobs_ : json::array()}};
+}
+
+json::object ResponseBuilder::item(const AnswerBlock& block, std::string_view status) const {
+  json::array content;
+  if (status != "in_progress") content.push_back(part(block, true));
+  switch (block.kind) {
+    case Kind::reasoning:
+      return {{"id", block.id},         {"type", "reasoning"},     {"summary", json::array()},
+              {"content", std::move(content)}, {"encrypted_content", ""}, {"status", status}};
+    case Kind::text:
+      return {{"id", block.id},
+              {"type", "message"},
+              {"role", "assistant"},
+              {"status", status},
+              {"content", std::move(content)}};
+    case Kind::call:
+      break;
+  }
+  return {{"id", block.id},
+          {"type", "function_call"},
+          {"call_id", "call_" + block.id.substr(3)},
+          {"name", block.name},
+          {"arguments", block.text},
+          {"status", status}};
+}
+
+std::string_view ResponseBuilder::final_event() const {
+  return incomplete_ ? "response.incomplete" : "response.completed";
+}
+
+json::object ResponseBuilder::response(const Usage* usage, const HttpError* error) const {
+  const bool completed = ended_ && !incomplete_ && !error;
+  const std::string_view status = error         ? "failed"
+                                  : incomplete_ ? "incomplete"
+                                  : ended_      ? "completed"
+                                                : "in_progress";
+  json::object out{
+      {"id", head_.id},
+      {"object", "response"},
+      {"created_at", head_.created},
+      {"completed_at", completed ? json::value(std::time(nullptr)) : json::value(nullptr)},
+      {"status", status},
+      {"background", false},
+      {"incomplete_details", nullptr},
+      {"error", nullptr},
+      {"model", head_.model},
+      {"output", output_},
+      {"previous_response_id", nullptr},
+      {"store", false},
+      {"usage", usage ? json::value(usage_json(*usage)) : json::value(nullptr)}};
+  if (incomplete_ && !error) out["incomplete_details"] = {{"reason", "max_output_tokens"}};
+  if (error) out["error"] = {{"code", "server_error"}, {"message", error->what()}};
+  for (const auto& [key, value] : head_.echo) out[key] = value;
+  return out;
+}
+
+}  // namespace octet::serve
