@@ -13,6 +13,7 @@
 #include "generate/engine.h"
 #include "input/tokenizer/stream_decoder.h"
 #include "runtime/base/system.h"
+#include "serve/answer/chat_prompt.h"
 
 namespace octet::cli {
 
@@ -119,7 +120,7 @@ class Chat {
     }
     for (const auto& span : spans) rendered += span.text;
     generate::Request request;
-    request.prompt = encode_prompt(*loaded_.tokenizer, spans);
+    request.prompt = serve::encode_prompt(*loaded_.tokenizer, spans);
     const std::int64_t room = loaded_.checkpoint.config().text.max_position_embeddings -
                               static_cast<std::int64_t>(request.prompt.size());
     if (room < 1)
