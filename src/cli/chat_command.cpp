@@ -10,9 +10,10 @@
 #include <random>
 
 #include "cli/common.h"
-#include "generate/generator.h"
+#include "generate/engine.h"
 #include "input/tokenizer/stream_decoder.h"
 #include "runtime/base/system.h"
+#include "serve/answer/chat_prompt.h"
 
 namespace octet::cli {
 
@@ -32,8 +33,15 @@ struct Options {
 // A reply as it was split: what the model thought and what it said.
 struct Reply {
   std::string reasoning, text;
-  generate::Answer answer;
-  std::size_t prompt_tokens = 0;
+  generate::AnswerSummary answer;
+};
+
+// Gives tokens on as they come.
+struct TokenSink : generate::AnswerSink {
+  std::function<bool(std::int32_t)> take;
+  generate::AnswerSummary summary;
+  bool on_token(const generate::TokenOutput& token) override { return take(token.id); }
+  void on_finish(const generate::AnswerSummary& s) override { summary = s; }
 };
 
 // Cuts the stream at </think>. A marker may come in pieces, so its possible beginning waits.
@@ -112,8 +120,7 @@ class Chat {
     }
     for (const auto& span : spans) rendered += span.text;
     generate::Request request;
-    request.prompt = encode_prompt(*loaded_.tokenizer, spans);
-    reply.prompt_tokens = request.prompt.size();
+    request.prompt = serve::encode_prompt(*loaded_.tokenizer, spans);
     const std::int64_t room = loaded_.checkpoint.config().text.max_position_embeddings -
                               static_cast<std::int64_t>(request.prompt.size());
     if (room < 1)
@@ -128,23 +135,31 @@ class Chat {
         .num_tokens = static_cast<std::int64_t>(request.prompt.size()) + request.max_tokens,
         .kv_dtype = o_.compute.kv_dtype()};
     require_memory(loaded_.checkpoint, caches, memory_limit_);
-    model::SequencePool pool(*machine_.backend, loaded_.model->config(), caches);
-    generate::Generator generator(*loaded_.model, pool, {.num_tokens = loaded_.tokenizer->size()});
+    generate::Engine engine(*loaded_.model, {.max_sequences = 1,
+                                             .kv_tokens = caches.num_tokens,
+                                             .kv_dtype = caches.kv_dtype,
+                                             .num_tokens = loaded_.tokenizer->size(),
+                                             .prefix_cache = false});
     tokenizer::StreamDecoder decoder(*loaded_.tokenizer, true);
     ThinkSplitter splitter(rendered.ends_with("<think>\n"));
     const auto emit = [&](const std::string& part, bool reasoning) {
       (reasoning ? reply.reasoning : reply.text) += part;
       if (!part.empty()) show(part, reasoning);
     };
-    request.on_token = [&](std::int32_t id) {
+    const auto sink = std::make_shared<TokenSink>();
+    sink->take = [&](std::int32_t id) {
       splitter.push(decoder.push(id), false, emit);
       return !interrupted();
     };
-    const int number = generator.add(std::move(request));
-    generator.run();
+    request.sinks = {sink};
+    engine.submit(std::move(request));
+    while (engine.step()) {
+    }
     check_interrupt();
     splitter.push(decoder.flush(), true, emit);
-    reply.answer = generator.answer(number);
+    reply.answer = sink->summary;
+    if (reply.answer.finish == generate::FinishReason::failed)
+      fail(ErrorCode::internal, "no answer: {}", reply.answer.error);
     messages_.push_back({{"role", "assistant"}, {"content", reply.text}});
     return reply;
   }
@@ -195,7 +210,7 @@ struct Printer {
   }
 };
 
-double per_second(std::size_t tokens, double seconds) {
+double per_second(std::int64_t tokens, double seconds) {
   return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
 }
 
@@ -205,7 +220,7 @@ void answer_once(Chat& chat, const Options& o) {
     const Reply r = chat.ask(o.prompt, std::ref(printer));
     printer.end();
     if (r.answer.finish == generate::FinishReason::length)
-      fmt::print(stderr, "octet: stopped after {} tokens (--max-tokens)\n", r.answer.tokens.size());
+      fmt::print(stderr, "octet: stopped after {} tokens (--max-tokens)\n", r.answer.answer_tokens);
     return;
   }
   const Reply r = chat.ask(o.prompt, [](const std::string&, bool) {});
@@ -218,15 +233,15 @@ void answer_once(Chat& chat, const Options& o) {
           {"tool_calls", json::array()},
           {"finish_reason", generate::to_string(a.finish)},
           {"usage",
-           {{"prompt_tokens", r.prompt_tokens},
-            {"completion_tokens", a.tokens.size()},
-            {"total_tokens", r.prompt_tokens + a.tokens.size()}}},
+           {{"prompt_tokens", a.prompt_tokens},
+            {"completion_tokens", a.answer_tokens},
+            {"total_tokens", a.prompt_tokens + a.answer_tokens}}},
           {"start", chat.start()},
           {"timings",
            {{"prefill_seconds", a.prefill_seconds},
             {"decode_seconds", a.decode_seconds},
-            {"prefill_tokens_per_second", per_second(r.prompt_tokens, a.prefill_seconds)},
-            {"decode_tokens_per_second", per_second(a.tokens.size() - 1, a.decode_seconds)}}}}));
+            {"prefill_tokens_per_second", per_second(a.prompt_tokens, a.prefill_seconds)},
+            {"decode_tokens_per_second", per_second(a.answer_tokens - 1, a.decode_seconds)}}}}));
 }
 
 const char* prompt_text(EditLine*) {

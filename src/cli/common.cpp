@@ -236,13 +236,6 @@ json::object LoadedModel::start() const {
                                                 : "packed"}};
 }
 
-std::vector<std::int32_t> encode_prompt(const tokenizer::Tokenizer& tokenizer,
-                                        const std::vector<chat_template::Span>& spans) {
-  std::vector<tokenizer::Segment> segments;
-  for (const auto& span : spans) segments.push_back({span.text, !span.from_user});
-  return tokenizer.encode(segments);
-}
-
 std::vector<std::string> read_text_rows(const std::string& path) {
   const std::string file = read_text_file(path);
   std::vector<std::string> rows;

@@ -72,11 +72,6 @@ void require_memory(const checkpoint::Checkpoint& checkpoint, const model::PoolO
 /// "12G", "512M", "1.5 GB", "80%": bytes. Errors: invalid_argument.
 std::size_t parse_bytes(const std::string& text);
 
-/// A prompt's tokens: special tokens are read where the template wrote them, never in what came
-/// from the messages.
-std::vector<std::int32_t> encode_prompt(const tokenizer::Tokenizer& tokenizer,
-                                        const std::vector<chat_template::Span>& spans);
-
 /// messages, tools and chat_template_kwargs of a file: a list of messages, or an object with the
 /// fields of a chat request. Errors: bad_data.
 struct ChatInput {

@@ -7,6 +7,7 @@
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/progress.h"
 #include "runtime/base/system.h"
+#include "serve/answer/chat_prompt.h"
 
 namespace octet::cli {
 
@@ -28,7 +29,7 @@ std::vector<std::int32_t> input_ids(const Options& o, const LoadedModel& m) {
     if (!input.kwargs.contains("add_generation_prompt"))
       input.kwargs["add_generation_prompt"] = true;
     const auto chat = chat_template::ChatTemplate::load(m.checkpoint.folder());
-    return encode_prompt(*m.tokenizer,
+    return serve::encode_prompt(*m.tokenizer,
                          chat.render_marked(input.messages, input.tools, input.kwargs));
   }
   const json::value v = read_json(o.ids_file);

@@ -4,6 +4,7 @@
 #include "checkpoint/locate.h"
 #include "cli/common.h"
 #include "runtime/base/mapped_file.h"
+#include "serve/answer/chat_prompt.h"
 
 namespace octet::cli {
 
@@ -61,7 +62,7 @@ void run(const Options& o) {
     const auto spans = chat.render_marked(input.messages, input.tools, input.kwargs);
     std::string rendered;
     for (const auto& span : spans) rendered += span.text;
-    print(o, t, encode_prompt(t, spans), &rendered);
+    print(o, t, serve::encode_prompt(t, spans), &rendered);
   } else {
     print(o, t, t.encode(o.has_text ? o.text : read_file(o.file)), nullptr);
   }

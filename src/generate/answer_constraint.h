@@ -24,6 +24,13 @@ struct AnswerForm {
   std::shared_ptr<const grammar::CompiledGrammar> content;
   bool content_in_reasoning =
       false;  ///< the grammar holds from the first token on, thinking or not
+  /// What begins a call by itself (<tool_call>). In a think block, if the content's grammar may begin
+  /// with it, it ends the thinking without think_end. -1: none.
+  std::int32_t tool_call_begin = -1;
+  /// Tokens of nothing but line breaks: free between the think block and the content.
+  std::vector<std::int32_t> newlines;
+  /// Tokens that end an answer: with a content grammar they can't come while it is thinking.
+  std::vector<std::int32_t> stop_ids;
   /// Set by anyone to end the thinking now; may be null.
   std::shared_ptr<const std::atomic<bool>> end_thinking;
 };

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -7,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "generate/sampling_params.h"
@@ -55,7 +57,7 @@ class AnswerSink {
   /// found); this token is its last.
   virtual bool on_token(const TokenOutput& token) = 0;
   /// False: the reader can't take more now. The answer keeps its place and isn't stepped until
-  /// Engine::wake().
+  /// Engine::wake(); if others lack pages it gives its own back first.
   virtual bool ready() { return true; }
   /// The last call, exactly once for every answer of an accepted request.
   virtual void on_finish(const AnswerSummary& summary) = 0;
@@ -78,7 +80,8 @@ struct Request {
   /// Called once for each answer when it begins; may return null. Empty: no constraint.
   std::function<std::unique_ptr<TokenConstraint>()> make_constraint;
   /// Numbers of prompt tokens after which a state is worth keeping: ends of the user's turns, where
-  /// the generation prompt begins. Sorted; the engine rounds them down to its grid.
+  /// the generation prompt begins. The engine rounds them down to its grid of 64, and keeps the first
+  /// and the last seven of many. Empty: the prompt's end.
   std::vector<std::int64_t> snapshot_points;
   bool use_prefix_cache = true;
   std::string cache_salt;     ///< cached prefixes are shared among equal salts only
@@ -98,7 +101,7 @@ struct EngineOptions {
   bool by_priority = false;
   bool prefix_cache = true;
   bool exact_prefix_cache = false;        ///< no snapshots over generated tokens
-  std::int64_t snapshot_slots = 32;       ///< states that the prefix cache may keep
+  std::int64_t snapshot_slots = 32;       ///< states that the prefix cache may keep; 0: no cache
   std::int64_t snapshot_interval = 4096;  ///< tokens between snapshots in a long prompt
   std::int64_t max_prompt_pieces = 0;     ///< prompts that a step works on at once; 0: as fit
 };
@@ -113,7 +116,9 @@ EnginePlan plan_engine(const checkpoint::TextConfig& config, const EngineOptions
 
 /// Numbers for metrics: counters since the start, gauges of now.
 struct EngineStatus {
-  std::int64_t running = 0, waiting = 0, paused = 0;
+  std::int64_t running = 0;  ///< answers that hold a place, paused ones included
+  std::int64_t waiting = 0;  ///< requests in the queue and preempted answers
+  std::int64_t paused = 0;   ///< answers whose sink is not ready
   std::int64_t kv_pages_used = 0, kv_pages_cached = 0, kv_pages_total = 0;  ///< cached: evictable
   std::int64_t slots_used = 0, slots_total = 0, snapshots_used = 0, snapshots_total = 0;
   std::int64_t prefix_query_tokens = 0, prefix_hit_tokens = 0, prefix_evictions = 0;
@@ -163,7 +168,7 @@ class Engine {
   bool step();
   /// Blocks until there may be something to do, at most so long.
   void wait(std::chrono::milliseconds at_most);
-  /// Ends everything that is under way as cancelled.
+  /// Ends everything that is under way as cancelled, before the next step. From any thread.
   void cancel_all();
 
   EngineStatus status() const;

@@ -3,11 +3,27 @@
 #include <algorithm>
 #include <cmath>
 
-#include "generate/generator.h"
+#include "generate/engine.h"
 #include "runtime/base/error.h"
 #include "runtime/base/system.h"
 
 namespace octet::generate {
+
+namespace {
+
+struct Row : AnswerSink {
+  std::vector<std::int32_t> ids;
+  std::function<void()> progress;
+  AnswerSummary summary;
+  bool on_token(const TokenOutput& token) override {
+    ids.push_back(token.id);
+    progress();
+    return true;
+  }
+  void on_finish(const AnswerSummary& s) override { summary = s; }
+};
+
+}  // namespace
 
 std::vector<std::vector<std::int32_t>> write_self_text(
     model::TextModel& model, const SelfTextOptions& o,
@@ -31,33 +47,33 @@ std::vector<std::vector<std::int32_t>> write_self_text(
   std::int64_t done = 0;
   for (std::size_t first = 0; first < lengths.size();) {
     const std::size_t last = std::min(first + static_cast<std::size_t>(o.batch), lengths.size());
-    model::SequencePool pool(model.backend(), model.config(),
-                             {.num_sequences = static_cast<std::int64_t>(last - first),
-                              .num_tokens = static_cast<std::int64_t>(last - first) *
-                                            (o.max_tokens + 2 * ops::kPageTokens)});
-    Generator generator(model, pool, {.num_tokens = o.num_tokens});
-    std::vector<int> numbers;
+    const auto batch = static_cast<std::int64_t>(last - first);
+    Engine engine(model, {.max_sequences = batch,
+                          .max_model_len = o.max_tokens + 2 * ops::kPageTokens,
+                          .kv_tokens = batch * (o.max_tokens + 2 * ops::kPageTokens),
+                          .num_tokens = o.num_tokens,
+                          .max_queued = batch,
+                          .prefix_cache = false});
+    std::vector<std::shared_ptr<Row>> answers;
     for (std::size_t i = first; i < last; ++i) {
-      const auto& beginning = o.beginnings[i % o.beginnings.size()];
-      const auto given = static_cast<std::int64_t>(beginning.size());
-      Request request;
-      request.prompt = beginning;
-      request.sampling.temperature = 1;
-      request.sampling.top_k = 0;
-      request.sampling.top_p = 1;
-      request.sampling.seed = o.seed * 1'000'003 + i;
-      request.max_tokens = std::max<std::int64_t>(1, lengths[i] - given);
-      request.on_token = [&](std::int32_t) {
+      const auto& row = answers.emplace_back(std::make_shared<Row>());
+      row->ids = o.beginnings[i % o.beginnings.size()];
+      row->progress = [&] {
         if (progress && ++done % 64 == 0) progress(done);
-        return true;
       };
-      numbers.push_back(generator.add(std::move(request)));
+      Request request;
+      request.prompt = row->ids;
+      request.sampling.seed = o.seed * 1'000'003 + i;
+      request.max_tokens =
+          std::max<std::int64_t>(1, lengths[i] - static_cast<std::int64_t>(row->ids.size()));
+      request.sinks = {row};
+      engine.submit(std::move(request));
     }
-    while (generator.step()) check_interrupt();
-    for (std::size_t i = first; i < last; ++i) {
-      auto& row = rows.emplace_back(o.beginnings[i % o.beginnings.size()]);
-      const auto& tokens = generator.answer(numbers[i - first]).tokens;
-      row.insert(row.end(), tokens.begin(), tokens.end());
+    while (engine.step()) check_interrupt();
+    for (const auto& row : answers) {
+      if (row->summary.finish == FinishReason::failed)
+        fail(ErrorCode::internal, "text written by the model: {}", row->summary.error);
+      rows.push_back(std::move(row->ids));
     }
     first = last;
   }

@@ -21,7 +21,7 @@ struct SelfTextOptions {
 /// Text that a model writes by itself, sampled at temperature 1 from its own distribution: rows of
 /// ids with lengths spread evenly between min and max. Same rows for any batch and number of
 /// threads. progress(tokens done). Memory: the model and caches for `batch` rows.
-/// Errors: invalid_argument; as Generator's.
+/// Errors: invalid_argument; as Engine's.
 std::vector<std::vector<std::int32_t>> write_self_text(
     model::TextModel& model, const SelfTextOptions& options,
     const std::function<void(std::int64_t)>& progress = {});

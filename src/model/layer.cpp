@@ -14,6 +14,18 @@ std::int64_t delta_net_columns(const checkpoint::TextConfig& c) {
   return c.conv_dim() + c.value_dim() + 2 * c.linear_num_value_heads;
 }
 
+std::int64_t projected_columns(const checkpoint::TextConfig& c) {
+  return std::max(attention_columns(c), delta_net_columns(c));
+}
+
+std::int64_t mixed_columns(const checkpoint::TextConfig& c) {
+  return std::max(c.conv_dim(), c.num_attention_heads * c.head_dim);
+}
+
+std::int64_t core_columns(const checkpoint::TextConfig& c) {
+  return std::max(c.value_dim(), c.num_attention_heads * c.head_dim);
+}
+
 // The first `rows` rows of a workspace tensor as [rows, width]; its block may be wider.
 TensorView part(const Tensor& block, std::int64_t rows, std::int64_t width) {
   return {block.view().data(), DType::f32, {rows, width}, block.view().device()};
@@ -30,11 +42,18 @@ std::size_t LayerWeights::bytes() const {
 
 LayerWorkspace::LayerWorkspace(ops::Backend& backend, const checkpoint::TextConfig& c)
     : backend_(backend),
-      projected_width_(std::max(attention_columns(c), delta_net_columns(c))),
-      mixed_width_(std::max(c.conv_dim(), c.num_attention_heads * c.head_dim)),
-      core_width_(std::max(c.value_dim(), c.num_attention_heads * c.head_dim)),
+      projected_width_(projected_columns(c)),
+      mixed_width_(mixed_columns(c)),
+      core_width_(core_columns(c)),
       intermediate_size_(c.intermediate_size),
       hidden_size_(c.hidden_size) {}
+
+std::size_t LayerWorkspace::bytes(const checkpoint::TextConfig& c, std::int64_t rows) {
+  return static_cast<std::size_t>(rows *
+                                  (projected_columns(c) + mixed_columns(c) + core_columns(c) +
+                                   3 * c.intermediate_size + 2 * c.hidden_size)) *
+         sizeof(float);
+}
 
 void LayerWorkspace::reserve(std::int64_t rows) {
   if (rows <= rows_) return;

@@ -41,6 +41,8 @@ class LayerWorkspace {
   LayerWorkspace(ops::Backend& backend, const checkpoint::TextConfig& config);
   /// Makes room for steps of `rows` rows.
   void reserve(std::int64_t rows);
+  /// What that takes.
+  static std::size_t bytes(const checkpoint::TextConfig& config, std::int64_t rows);
 
  private:
   friend class LayerStep;

@@ -9,6 +9,9 @@ namespace {
 
 using Progress = std::function<void(std::int64_t, std::int64_t)>;
 
+// 64 rows of a vocabulary of 248,320 are 64 MB.
+constexpr std::int64_t kLogitPiece = 64;
+
 // What was packed is not read again: its pages need not count as this process's memory.
 void release_layer(const checkpoint::Checkpoint& checkpoint, std::int64_t layer) {
   const std::string prefix = layer_prefix(layer);
@@ -80,7 +83,12 @@ std::size_t TextModel::weight_bytes() const {
   return n;
 }
 
-void TextModel::reserve(std::int64_t rows) {
+void TextModel::reserve(std::int64_t rows, std::int64_t logit_rows) {
+  logit_rows = std::min(logit_rows, kLogitPiece);
+  if (logit_rows > logit_rows_) {
+    logits_ = backend_.allocate(DType::f32, {logit_rows, parts_.config.vocab_size});
+    logit_rows_ = logit_rows;
+  }
   workspace_.reserve(rows);
   if (rows <= rows_) return;
   const std::int64_t width = parts_.config.hidden_size;
@@ -89,6 +97,15 @@ void TextModel::reserve(std::int64_t rows) {
   cos_sin_ = backend_.allocate(DType::f32, {rows, rope_.rotary_dim()});
   ids_ = backend_.allocate(DType::i32, {rows});
   rows_ = rows;
+}
+
+std::size_t TextModel::workspace_bytes(const checkpoint::TextConfig& config, std::int64_t rows,
+                                       std::int64_t logit_rows) {
+  const std::int64_t own = 2 * config.hidden_size + config.rotary_dim() + 1;
+  return static_cast<std::size_t>(rows * own +
+                                  std::min(logit_rows, kLogitPiece) * config.vocab_size) *
+             sizeof(float) +
+         LayerWorkspace::bytes(config, rows);
 }
 
 TensorView TextModel::forward(std::span<const StepRows> step, SequencePool& pool) {
@@ -150,20 +167,15 @@ void TextModel::logits(TensorView hidden, std::span<const std::int32_t> indices,
   const std::int64_t vocab = parts_.config.vocab_size;
   const auto n = static_cast<std::int64_t>(indices.size());
   out.resize(static_cast<std::size_t>(n * vocab));
-  // 64 rows of a vocabulary of 248,320 are 64 MB.
-  constexpr std::int64_t kPiece = 64;
-  for (std::int64_t first = 0; first < n; first += kPiece) {
-    const std::int64_t count = std::min(kPiece, n - first);
+  for (std::int64_t first = 0; first < n; first += kLogitPiece) {
+    const std::int64_t count = std::min(kLogitPiece, n - first);
     const Tensor rows = backend_.allocate(DType::i32, {count});
     backend_.upload(std::as_bytes(indices.subspan(static_cast<std::size_t>(first),
                                                   static_cast<std::size_t>(count))),
                     rows);
     const Tensor picked = backend_.allocate(DType::f32, {count, parts_.config.hidden_size});
     backend_.embed(hidden, rows, picked);
-    if (logit_rows_ < count) {
-      logits_ = backend_.allocate(DType::f32, {count, vocab});
-      logit_rows_ = count;
-    }
+    reserve(0, count);
     const TensorView result = logits_.view().rows(0, count);
     backend_.linear(picked, *parts_.lm_head, result);
     backend_.download(result,

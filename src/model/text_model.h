@@ -42,6 +42,13 @@ class TextModel {
   };
   TextModel(ops::Backend& backend, Parts parts);
 
+  /// Makes room for steps of `rows` rows and for logits of `logit_rows` rows at once, so that later
+  /// steps of that size allocate no tensors that stay. Errors: out_of_memory.
+  void reserve(std::int64_t rows, std::int64_t logit_rows = 0);
+  /// What that takes.
+  static std::size_t workspace_bytes(const checkpoint::TextConfig& config, std::int64_t rows,
+                                     std::int64_t logit_rows);
+
   const checkpoint::TextConfig& config() const { return parts_.config; }
   ops::Backend& backend() const { return backend_; }
 
@@ -71,7 +78,6 @@ class TextModel {
   Tensor x_, normed_, cos_sin_, ids_, logits_;
   std::int64_t rows_ = 0, logit_rows_ = 0;
   std::vector<std::int64_t> cache_layer_;  // number of each layer among those of its kind
-  void reserve(std::int64_t rows);
 };
 
 }  // namespace octet::model

@@ -2,9 +2,12 @@
 
 // The state as a member: the library's own allocation would have to be checked.
 #define XXH_STATIC_LINKING_ONLY
+#include <openssl/evp.h>
 #include <xxhash.h>
 
 #include <cstring>
+
+#include "runtime/base/error.h"
 
 namespace octet {
 
@@ -34,6 +37,15 @@ std::string to_hex(const Hash128& hash) {
     text += kDigits[b & 15];
   }
   return text;
+}
+
+Hash256 sha256(std::span<const std::byte> bytes) {
+  Hash256 hash;
+  unsigned int size = 0;
+  const int good =
+      EVP_Digest(bytes.data(), bytes.size(), hash.data(), &size, EVP_sha256(), nullptr);
+  OCTET_CHECK(good == 1 && size == hash.size(), "SHA-256 failed");
+  return hash;
 }
 
 Hasher128::Hasher128() : state_(std::make_unique<State>()) {

@@ -33,11 +33,18 @@ struct ChatPrompt {
 /// Checks messages as OpenAI's schema has them and brings them to what the template takes
 /// (serving.md §3.3, §11.3): developer is system, later system messages become user turns,
 /// `reasoning` is `reasoning_content`, arguments are mappings, parts of text are joined.
-/// strict: checks only. Errors: HttpError 400 with the path (`messages[2].content[0].type`).
+/// strict: checks and makes mappings of arguments, no more. Errors: HttpError 400 with the path
+/// (`messages[2].content[0].type`).
 json::array normalize_messages(const json::array& messages, bool strict);
 
+/// A prompt's tokens: special tokens are read where the template wrote them, never in what came
+/// from the messages.
+std::vector<std::int32_t> encode_prompt(const tokenizer::Tokenizer& tokenizer,
+                                        const std::vector<chat_template::Span>& spans);
+
 /// Renders and tokenizes normalized messages. What clients wrote never becomes a special token.
-/// Errors: HttpError 400 with the template's message.
+/// continue_final_message: the last message is the assistant's and stays open, as the template
+/// writes it without the turn's end. Errors: HttpError 400 with the template's message.
 ChatPrompt make_chat_prompt(const chat_template::ChatTemplate& chat_template,
                             const tokenizer::Tokenizer& tokenizer, const ChatInput& input);
 

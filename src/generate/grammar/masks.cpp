@@ -1,0 +1,169 @@
+#include "generate/grammar/masks.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "runtime/base/error.h"
+
+namespace octet::generate::grammar {
+namespace {
+
+// Of kept masks: about a thousand with all their bits at 248k tokens.
+constexpr std::size_t kMaxBytes = 32 << 20;
+// Places that the making of one mask may look at. Ordinary grammars need some thousands; where
+// each byte leads to ever more places, this bounds the time to some tenths of a second.
+constexpr std::uint64_t kMaxWork = 4'000'000;
+// With so few tokens, ids are smaller than bits.
+constexpr std::size_t kFew = 1000;
+
+std::shared_ptr<const MaskEntry> pack(std::vector<std::uint32_t> bits,
+                                      std::vector<std::uint32_t> open) {
+  std::size_t count = 0;
+  for (const auto word : bits) count += static_cast<std::size_t>(std::popcount(word));
+  auto entry = std::make_shared<MaskEntry>();
+  entry->open = std::move(open);
+  if (count > kFew || count >= bits.size()) {
+    entry->bits = std::move(bits);
+    return entry;
+  }
+  entry->ids.reserve(count);
+  for (std::size_t i = 0; i < bits.size(); ++i)
+    for (auto word = bits[i]; word != 0; word &= word - 1)
+      entry->ids.push_back(static_cast<std::int32_t>(i * 32) + std::countr_zero(word));
+  return entry;
+}
+
+std::vector<std::uint32_t> unpack(const MaskEntry& entry, std::size_t words) {
+  if (!entry.bits.empty()) return entry.bits;
+  std::vector<std::uint32_t> bits(words);
+  for (const auto id : entry.ids) bits[static_cast<std::size_t>(id) / 32] |= 1U << (id % 32);
+  return bits;
+}
+
+bool bit(std::span<const std::uint32_t> mask, std::int32_t id) {
+  return (mask[static_cast<std::size_t>(id) / 32] >> (id % 32) & 1) != 0;
+}
+
+}  // namespace
+
+void Masks::walk(Configurations& in, std::uint32_t node, Configuration* at,
+                 std::vector<std::uint32_t>& bits, std::vector<std::uint32_t>* open) {
+  const auto* nodes = vocabulary_.nodes.data();
+  const auto* ids = vocabulary_.ids.data();
+  Configuration* const dead = in.dead();
+  const auto base = nodes[node].depth;
+  path_.resize(vocabulary_.max_depth + 2);
+  path_[base] = at;
+  // The depth below which everything is below a cut, too; 0: nothing is.
+  std::uint32_t escaped_depth = at->escaped ? base + 1U : 0;
+  const auto accept = [&](std::uint32_t i) {
+    for (auto t = nodes[i].first_token; t < nodes[i + 1].first_token; ++t)
+      bits[static_cast<std::size_t>(ids[t]) / 32] |= 1U << (ids[t] % 32);
+  };
+  accept(node);
+  const auto end = nodes[node].end;
+  for (auto i = node + 1; i < end;) {
+    const auto depth = nodes[i].depth;
+    if (depth < escaped_depth) escaped_depth = 0;
+    Configuration* const to = in.step(path_[depth - 1], nodes[i].byte);
+    if (to == dead) {
+      if (escaped_depth != 0) open->push_back(i);
+      i = nodes[i].end;
+      continue;
+    }
+    if (in.work() > end_work_) [[unlikely]]
+      return;
+    path_[depth] = to;
+    if (to->escaped && escaped_depth == 0) escaped_depth = depth + 1U;
+    accept(i);
+    ++i;
+  }
+}
+
+std::shared_ptr<const MaskEntry> Masks::get(Configurations& in, Configuration* at) {
+  at->mask_used = true;
+  if (at->mask) return at->mask;
+  const auto words = static_cast<std::size_t>((vocabulary_.size + 31) / 32);
+  Configuration* const cut = in.cut(at);
+  std::shared_ptr<const MaskEntry> own = cut->mask;
+  cut->mask_used = true;
+  if (!own) {
+    std::vector<std::uint32_t> bits(words), open;
+    walk(in, 0, cut, bits, &open);
+    own = pack(std::move(bits), std::move(open));
+    if (in.work() <= end_work_) keep(cut, own);
+  }
+  if (cut == at || own->open.empty()) return own;
+  // The tokens that look below the cut, on the whole stack.
+  auto bits = unpack(*own, words);
+  std::vector<Configuration*> at_depth{at};
+  std::vector<std::uint8_t> bytes;
+  for (const auto node : own->open) {
+    const auto& n = vocabulary_.nodes[node];
+    // The path's bytes are those of any token in the subtree.
+    const auto token = vocabulary_.bytes(vocabulary_.ids[n.first_token]);
+    std::size_t common = 0;
+    while (common < bytes.size() && common < n.depth &&
+           bytes[common] == static_cast<std::uint8_t>(token[common]))
+      ++common;
+    at_depth.resize(common + 1);
+    bytes.resize(common);
+    for (; common < n.depth && in.work() <= end_work_; ++common) {
+      bytes.push_back(static_cast<std::uint8_t>(token[common]));
+      at_depth.push_back(in.step(at_depth.back(), bytes.back()));
+    }
+    if (in.work() > end_work_) break;
+    if (at_depth.back() != in.dead()) walk(in, node, at_depth.back(), bits, nullptr);
+  }
+  own = pack(std::move(bits), {});
+  if (in.work() <= end_work_) keep(at, own);
+  return own;
+}
+
+void Masks::keep(Configuration* at, std::shared_ptr<const MaskEntry> entry) {
+  // Second chances: what was used since it last came to the front goes to the back again.
+  std::size_t chances = kept_.size();
+  while (!kept_.empty() && bytes_ + entry->bytes() > kMaxBytes) {
+    Configuration* const oldest = kept_.front();
+    kept_.pop_front();
+    if (oldest->mask_used && chances-- > 0) {
+      oldest->mask_used = false;
+      kept_.push_back(oldest);
+      continue;
+    }
+    bytes_ -= oldest->mask->bytes();
+    oldest->mask.reset();
+  }
+  bytes_ += entry->bytes();
+  at->mask = std::move(entry);
+  kept_.push_back(at);
+}
+
+void Masks::clear() {
+  kept_.clear();
+  bytes_ = 0;
+}
+
+void Masks::fill(Configurations& in, Configuration* at, std::span<std::uint32_t> mask) {
+  const auto words = static_cast<std::size_t>((vocabulary_.size + 31) / 32);
+  OCTET_CHECK(mask.size() >= words, "a mask of {} words for {} tokens", mask.size(),
+              vocabulary_.size);
+  stop_bits_.clear();
+  if (at->may_end)
+    for (const auto id : vocabulary_.stop_ids)
+      if (bit(mask, id)) stop_bits_.push_back(id);
+  end_work_ = in.work() + kMaxWork;
+  const auto entry = get(in, at);
+  if (!entry->bits.empty()) {
+    for (std::size_t i = 0; i < words; ++i) mask[i] &= entry->bits[i];
+    std::ranges::fill(mask.subspan(words), 0U);
+  } else {
+    auto& allowed = stop_bits_;
+    for (const auto id : entry->ids)
+      if (bit(mask, id)) allowed.push_back(id);
+    std::ranges::fill(mask, 0U);
+  }
+  for (const auto id : stop_bits_) mask[static_cast<std::size_t>(id) / 32] |= 1U << (id % 32);
+}
+
+}  // namespace octet::generate::grammar
