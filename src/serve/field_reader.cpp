@@ -182,20 +182,8 @@ std::vector<std::string> FieldReader::strings(std::string_view name, std::size_t
 
 std::vector<std::int32_t> FieldReader::token_ids(std::string_view name, std::size_t max_items,
                                                  std::int64_t vocab_size) {
-  std::vector<std::int32_t> out;
   const json::array* items = array(name, max_items);
-  if (!items) return out;
-  out.reserve(items->size());
-  for (std::size_t i = 0; i < items->size(); ++i) {
-    const json::value& item = (*items)[i];
-    // A prompt may have a million: a path is made only where it is needed.
-    if (item.is_int64() && item.get_int64() >= 0 && item.get_int64() < vocab_size)
-      out.push_back(static_cast<std::int32_t>(item.get_int64()));
-    else
-      out.push_back(static_cast<std::int32_t>(
-          integer_in(item, fmt::format("{}[{}]", path(name), i), 0, vocab_size - 1)));
-  }
-  return out;
+  return items ? read_token_ids(*items, path(name), vocab_size) : std::vector<std::int32_t>{};
 }
 
 std::vector<std::string> FieldReader::unknown() const {
@@ -207,6 +195,22 @@ std::vector<std::string> FieldReader::unknown() const {
 
 void FieldReader::ignore(std::initializer_list<std::string_view> names) {
   for (const std::string_view name : names) seen_.emplace(name);
+}
+
+std::vector<std::int32_t> read_token_ids(const json::array& items, const std::string& path,
+                                         std::int64_t vocab_size) {
+  std::vector<std::int32_t> out;
+  out.reserve(items.size());
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const json::value& item = items[i];
+    // A prompt may have a million: an item's path is made only where it is needed.
+    if (item.is_int64() && item.get_int64() >= 0 && item.get_int64() < vocab_size)
+      out.push_back(static_cast<std::int32_t>(item.get_int64()));
+    else
+      out.push_back(static_cast<std::int32_t>(
+          integer_in(item, fmt::format("{}[{}]", path, i), 0, vocab_size - 1)));
+  }
+  return out;
 }
 
 }  // namespace octet::serve

@@ -51,4 +51,8 @@ class FieldReader {
   std::set<std::string, std::less<>> seen_;
 };
 
+/// Ids of tokens; path: of the list. Errors: HttpError 400 with the item's path.
+std::vector<std::int32_t> read_token_ids(const json::array& items, const std::string& path,
+                                         std::int64_t vocab_size);
+
 }  // namespace octet::serve

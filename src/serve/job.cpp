@@ -9,6 +9,7 @@
 #include "serve/answer_stream.h"
 #include "serve/job_grammar.h"
 #include "serve/job_prompt.h"
+#include "serve/random_bits.h"
 #include "serve/service.h"
 
 namespace octet::serve {

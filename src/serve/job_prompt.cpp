@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <random>
 
 #include "serve/service.h"
 
@@ -112,11 +111,6 @@ HttpError job_error(std::exception_ptr error, const std::string& id) {
   // The client hears nothing of our inside.
   fmt::print(stderr, "octet: {} failed: {}\n", id, what);
   return HttpError(500, fmt::format("{} failed inside the server", id));
-}
-
-std::uint64_t random_bits() {
-  std::random_device device;
-  return (std::uint64_t{device()} << 32) | device();
 }
 
 }  // namespace octet::serve

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <string>
 
 #include "serve/job.h"
 
@@ -24,8 +25,5 @@ TokenRoom token_room(const Service& service, const Job& job, std::int64_t prompt
 
 /// What a failure of start_job is to a client; ours go to stderr under the response's id.
 HttpError job_error(std::exception_ptr error, const std::string& id);
-
-/// For seeds and ids: can't be foreseen. Any thread.
-std::uint64_t random_bits();
 
 }  // namespace octet::serve

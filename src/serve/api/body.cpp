@@ -6,7 +6,7 @@
 #include <set>
 
 #include "serve/api/compact_json.h"
-#include "serve/job_prompt.h"
+#include "serve/random_bits.h"
 
 namespace octet::serve {
 

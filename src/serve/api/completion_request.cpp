@@ -11,14 +11,6 @@ namespace {
 constexpr std::size_t kMaxPrompts = 1024;
 constexpr std::int64_t kDefaultMaxTokens = 16;
 
-std::vector<std::int32_t> read_ids(const json::array& items, const std::string& path,
-                                   const RequestContext& context) {
-  // The one rule for ids is FieldReader's.
-  const json::value holder = json::object{{"ids", items}};
-  FieldReader reader(holder, path);
-  return reader.token_ids("ids", SIZE_MAX, context.vocab_size);
-}
-
 }  // namespace
 
 std::vector<std::vector<std::int32_t>> read_prompts(FieldReader& body, std::string_view name,
@@ -44,7 +36,7 @@ std::vector<std::vector<std::int32_t>> read_prompts(FieldReader& body, std::stri
     if (item.is_string())
       prompts.push_back(encode(item.get_string(), where));
     else if (item.is_array() && !item.get_array().empty())
-      prompts.push_back(read_ids(item.get_array(), where, context));
+      prompts.push_back(read_token_ids(item.get_array(), where, context.vocab_size));
     else
       bad_field(where, "{}: expected text or token ids", where);
   }

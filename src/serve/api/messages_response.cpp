@@ -4,7 +4,7 @@
 
 #include "serve/api/body.h"
 #include "serve/api/compact_json.h"
-#include "serve/api/dialect_reply.h"
+#include "serve/api/reply.h"
 
 namespace octet::serve {
 
@@ -143,7 +143,9 @@ MessageStream::MessageStream(std::shared_ptr<SseStream> stream, std::string id, 
                      std::string_view piece) { block_changed(step, block, piece); }) {}
 
 bool MessageStream::ready() {
-  return keeps_up(*stream_->exchange(), queue_bytes_);
+  const Exchange& exchange = *stream_->exchange();
+  // A client that is gone holds up nothing.
+  return exchange.closed() || exchange.queued_bytes() <= queue_bytes_;
 }
 
 std::string MessageStream::ping() {

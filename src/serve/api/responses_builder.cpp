@@ -19,7 +19,7 @@ std::string new_item_id(Kind kind) {
   return std::string(prefix) + random_hex(24);
 }
 
-json::object usage_json(const Usage& usage) {
+json::object response_usage(const Usage& usage) {
   return {{"input_tokens", usage.prompt_tokens},
           {"input_tokens_details", {{"cached_tokens", usage.cached_tokens}}},
           {"output_tokens", usage.completion_tokens},
@@ -128,7 +128,7 @@ json::object ResponseBuilder::response(const Usage* usage, const HttpError* erro
       {"output", output_},
       {"previous_response_id", nullptr},
       {"store", false},
-      {"usage", usage ? json::value(usage_json(*usage)) : json::value(nullptr)}};
+      {"usage", usage ? json::value(response_usage(*usage)) : json::value(nullptr)}};
   if (incomplete_ && !error) out["incomplete_details"] = {{"reason", "max_output_tokens"}};
   if (error) out["error"] = {{"code", "server_error"}, {"message", error->what()}};
   for (const auto& [key, value] : head_.echo) out[key] = value;

@@ -4,7 +4,7 @@
 
 #include "serve/api/body.h"
 #include "serve/api/compact_json.h"
-#include "serve/api/dialect_reply.h"
+#include "serve/api/reply.h"
 
 namespace octet::serve {
 
@@ -50,7 +50,9 @@ ResponseStream::ResponseStream(std::shared_ptr<SseStream> stream, ResponseHead h
                }) {}
 
 bool ResponseStream::ready() {
-  return keeps_up(*stream_->exchange(), queue_bytes_);
+  const Exchange& exchange = *stream_->exchange();
+  // A client that is gone holds up nothing.
+  return exchange.closed() || exchange.queued_bytes() <= queue_bytes_;
 }
 
 void ResponseStream::send(std::string_view type, json::object fields) {
