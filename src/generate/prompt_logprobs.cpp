@@ -23,8 +23,7 @@ TokenOutput prompt_logprob(std::span<const float> logits, std::int32_t id, int t
     const float own = logits[static_cast<std::size_t>(id)];
     out.chosen = {id, static_cast<float>(own - shift), 1};
     for (std::size_t i = 0; i < logits.size(); ++i)
-      out.chosen.rank +=
-          logits[i] > own || (logits[i] == own && static_cast<std::int32_t>(i) < id);
+      out.chosen.rank += logits[i] > own || (logits[i] == own && static_cast<std::int32_t>(i) < id);
   } else {  // a row of the vocabulary without a token can't come
     out.chosen = {id, -std::numeric_limits<float>::infinity(),
                   static_cast<std::int64_t>(logits.size()) + 1};

@@ -28,7 +28,7 @@ class Sampler {
   std::int32_t draw(std::span<float> logits);
   SamplingParams params_;
   std::size_t num_tokens_;
-  std::uint64_t position_ = 0;  // in the answer
+  std::uint64_t position_ = 0;                 // in the answer
   std::vector<std::int32_t> prompt_, counts_;  // counts_: occurrences in the answer, by id
 };
 
