@@ -41,11 +41,11 @@ struct Answer {
   std::unique_ptr<TokenConstraint> constraint;
   RepetitionDetector repetition;
   PrefixKeys keys;
-  PrefixCache::Handle rolling;      ///< its newest snapshot over generated tokens
+  PrefixCache::Handle rolling;  ///< its newest snapshot over generated tokens
   AnswerSummary summary;
   Clock::time_point first_token;
-  std::int64_t last_step = 0;       ///< number of the step that it was in
-  std::int64_t prompt_reported = 0; ///< PromptProgress::processed of the last call
+  std::int64_t last_step = 0;        ///< number of the step that it was in
+  std::int64_t prompt_reported = 0;  ///< PromptProgress::processed of the last call
 
   std::int64_t missing() const {
     return static_cast<std::int64_t>(tokens.size()) - sequence.length();

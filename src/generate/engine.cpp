@@ -80,17 +80,17 @@ Engine::Impl::Impl(Engine& owner, model::TextModel& model, const EngineOptions& 
     fail(ErrorCode::invalid_argument, "engine: num_tokens = {}: the model has {} rows",
          options.num_tokens, vocab);
   num_tokens_ = options.num_tokens > 0 ? options.num_tokens : vocab;
-  const std::int64_t length =
-      options.max_model_len > 0 ? options.max_model_len : text_model.config().max_position_embeddings;
+  const std::int64_t length = options.max_model_len > 0
+                                  ? options.max_model_len
+                                  : text_model.config().max_position_embeddings;
   max_tokens_in_all = std::min(length, plan.kv_tokens);
-  interval_ = (options.snapshot_interval + ops::kPageTokens - 1) / ops::kPageTokens *
-              ops::kPageTokens;
+  interval_ =
+      (options.snapshot_interval + ops::kPageTokens - 1) / ops::kPageTokens * ops::kPageTokens;
   logit_rows_ = std::min<std::int64_t>(options.max_sequences, 64);
   // What the caches really take.
   const auto slots = static_cast<std::size_t>(plan.sequences + plan.snapshots);
   plan.kv_bytes = pool_.kv().bytes();
-  plan.state_bytes =
-      pool_.states().bytes() / slots * static_cast<std::size_t>(plan.sequences);
+  plan.state_bytes = pool_.states().bytes() / slots * static_cast<std::size_t>(plan.sequences);
   plan.snapshot_bytes = pool_.states().bytes() - plan.state_bytes;
   text_model.reserve(options.max_step_rows, logit_rows_);
   const auto sequences = static_cast<std::size_t>(options.max_sequences);
@@ -129,12 +129,12 @@ RequestId Engine::Impl::submit(Request request) {
   validate(request.sampling);
   validate(request.repetition);
   if (prompt + 1 > max_tokens_in_all) {
-    const std::int64_t length =
-        options.max_model_len > 0 ? options.max_model_len : text_model.config().max_position_embeddings;
+    const std::int64_t length = options.max_model_len > 0
+                                    ? options.max_model_len
+                                    : text_model.config().max_position_embeddings;
     fail(ErrorCode::invalid_argument,
          "the prompt has {} tokens; with one token of an answer that exceeds {} {} tokens", prompt,
-         length <= plan.kv_tokens ? "the maximum context length of"
-                                  : "the KV cache, which holds",
+         length <= plan.kv_tokens ? "the maximum context length of" : "the KV cache, which holds",
          max_tokens_in_all);
   }
   request.max_tokens = std::min(request.max_tokens, max_tokens_in_all - prompt);

@@ -80,8 +80,8 @@ struct Request {
   /// Called once for each answer when it begins; may return null. Empty: no constraint.
   std::function<std::unique_ptr<TokenConstraint>()> make_constraint;
   /// Numbers of prompt tokens after which a state is worth keeping: ends of the user's turns, where
-  /// the generation prompt begins. The engine rounds them down to its grid of 64, and keeps the first
-  /// and the last seven of many. Empty: the prompt's end.
+  /// the generation prompt begins. The engine rounds them down to its grid of 64, and keeps the
+  /// first and the last seven of many. Empty: the prompt's end.
   std::vector<std::int64_t> snapshot_points;
   bool use_prefix_cache = true;
   std::string cache_salt;     ///< cached prefixes are shared among equal salts only

@@ -91,9 +91,9 @@ struct Engine::Impl {
   model::SequencePool pool_;
   PrefixCache cache_;
   std::unordered_map<RequestId, std::unique_ptr<Job>> jobs_;
-  std::vector<Job*> finished_;                // to be destroyed after the step
-  std::set<Answer*, ComesFirst> waiting_;     // without those that follow one of them
-  std::vector<Answer*> running_;              // hold places; in order; with those that follow
+  std::vector<Job*> finished_;             // to be destroyed after the step
+  std::set<Answer*, ComesFirst> waiting_;  // without those that follow one of them
+  std::vector<Answer*> running_;           // hold places; in order; with those that follow
   std::vector<Answer*> scratch_, prompts_;
   std::vector<Planned> planned_;
   std::vector<std::pair<Answer*, std::int32_t>> choosing_;  // and their rows

@@ -27,9 +27,8 @@ void check(const EngineOptions& o) {
 
 EnginePlan plan_engine(const checkpoint::TextConfig& config, const EngineOptions& o) {
   check(o);
-  const model::PoolOptions caches{.num_sequences = o.max_sequences,
-                                  .num_tokens = o.kv_tokens,
-                                  .kv_dtype = o.kv_dtype};
+  const model::PoolOptions caches{
+      .num_sequences = o.max_sequences, .num_tokens = o.kv_tokens, .kv_dtype = o.kv_dtype};
   const auto kv = model::kv_shape(config, caches);
   const std::size_t slot = model::state_bytes(model::state_shape(config, caches));
   EnginePlan plan;
@@ -41,14 +40,13 @@ EnginePlan plan_engine(const checkpoint::TextConfig& config, const EngineOptions
   plan.snapshot_bytes = slot * static_cast<std::size_t>(plan.snapshots);
   const std::int64_t logit_rows = std::min<std::int64_t>(o.max_sequences, 64);
   // The logits once more, on the host.
-  plan.workspace_bytes =
-      model::TextModel::workspace_bytes(config, o.max_step_rows, logit_rows) +
-      static_cast<std::size_t>(logit_rows * config.vocab_size) * sizeof(float);
-  const std::int64_t length = o.max_model_len > 0 ? o.max_model_len : config.max_position_embeddings;
-  plan.full_length_sequences =
-      std::min(o.max_sequences,
-               kv.num_pages / std::max<std::int64_t>(
-                                  1, (length + ops::kPageTokens - 1) / ops::kPageTokens));
+  plan.workspace_bytes = model::TextModel::workspace_bytes(config, o.max_step_rows, logit_rows) +
+                         static_cast<std::size_t>(logit_rows * config.vocab_size) * sizeof(float);
+  const std::int64_t length =
+      o.max_model_len > 0 ? o.max_model_len : config.max_position_embeddings;
+  plan.full_length_sequences = std::min(
+      o.max_sequences,
+      kv.num_pages / std::max<std::int64_t>(1, (length + ops::kPageTokens - 1) / ops::kPageTokens));
   return plan;
 }
 

@@ -166,8 +166,8 @@ void Engine::Impl::begin(Answer& a) {
 // The prompt is in but for its last token: each answer of the request goes its own way from here.
 void Engine::Impl::fork_followers(Job& job) {
   if (job.following == 0) return;
-  const auto leader = std::ranges::find_if(
-      job.answers, [](const auto& a) { return a->phase == Phase::running; });
+  const auto leader =
+      std::ranges::find_if(job.answers, [](const auto& a) { return a->phase == Phase::running; });
   if (leader == job.answers.end() || (*leader)->sequence.slot() < 0 ||
       (*leader)->sequence.length() < job.target(**leader))
     return;
@@ -271,8 +271,7 @@ void Engine::Impl::end(Answer& a, FinishReason reason, const std::string& error)
   a.summary.finish = reason;
   a.summary.error = error;
   if (!a.tokens.empty())
-    a.summary.answer_tokens =
-        static_cast<std::int64_t>(a.tokens.size()) - a.summary.prompt_tokens;
+    a.summary.answer_tokens = static_cast<std::int64_t>(a.tokens.size()) - a.summary.prompt_tokens;
   if (!job.was_admitted)
     a.summary.queue_seconds = seconds_between(job.arrived, now);
   else if (a.summary.answer_tokens == 0)

@@ -51,18 +51,17 @@ void Engine::Impl::plan_rows() {
   // Pages first, in order: who comes later may lose its place here.
   scratch_.assign(running_.begin(), running_.end());
   for (Answer* a : scratch_)
-    if (steps(a) &&
-        !make_room(*a, std::min(all_rows, a->job->target(*a) - a->sequence.length())))
+    if (steps(a) && !make_room(*a, std::min(all_rows, a->job->target(*a) - a->sequence.length())))
       preempt(*a);
   scratch_.clear();
   prompts_.clear();
   for (Answer* a : running_)
-    if (steps(a)) (a->job->target(*a) - a->sequence.length() == 1 ? scratch_ : prompts_).push_back(a);
+    if (steps(a))
+      (a->job->target(*a) - a->sequence.length() == 1 ? scratch_ : prompts_).push_back(a);
 
   // Answers under way before prompts: a long prompt must not make them wait. If they leave no room
   // at all, every other step gives half of it to prompts.
-  const std::int64_t most =
-      prompts_starved_ && !prompts_.empty() ? all_rows / 2 : all_rows;
+  const std::int64_t most = prompts_starved_ && !prompts_.empty() ? all_rows / 2 : all_rows;
   if (static_cast<std::int64_t>(scratch_.size()) > most) {
     std::ranges::stable_sort(scratch_, {}, [](const Answer* a) { return a->last_step; });
     scratch_.resize(static_cast<std::size_t>(most));
@@ -73,22 +72,23 @@ void Engine::Impl::plan_rows() {
   if (room > 0) plan_prompts(room);
 }
 
-// Pieces of prompts: equal shares, and what a short one leaves goes to the others. Who waited
-// longest is served if not all can be.
+// Pieces of prompts: equal shares for as many as get a worthwhile one, and what these leave goes to
+// the others. Who waited longest comes first.
 void Engine::Impl::plan_prompts(std::int64_t room) {
   std::ranges::stable_sort(prompts_, {}, [](const Answer* a) { return a->last_step; });
-  std::int64_t count = std::clamp<std::int64_t>(room / kPieceRows, 1,
-                                                std::max<std::int64_t>(1, std::ssize(prompts_)));
-  if (options.max_prompt_pieces > 0) count = std::min(count, options.max_prompt_pieces);
-  if (std::ssize(prompts_) > count) prompts_.resize(static_cast<std::size_t>(count));
+  if (options.max_prompt_pieces > 0 && std::ssize(prompts_) > options.max_prompt_pieces)
+    prompts_.resize(static_cast<std::size_t>(options.max_prompt_pieces));
   const auto want = [&](const Answer* a) {
     const std::int64_t length = a->sequence.length();
     return std::min(next_cut(*a, length), a->job->target(*a)) - length;
   };
-  std::ranges::stable_sort(prompts_, {}, want);
-  std::int64_t left = std::ssize(prompts_);
-  for (Answer* a : prompts_) {
-    const std::int64_t rows = std::min(want(a), room / left--);
+  const auto sharing =
+      std::min<std::ptrdiff_t>(std::ssize(prompts_), std::max<std::int64_t>(1, room / kPieceRows));
+  // The least first: what it leaves of its share is divided among those after it.
+  std::ranges::stable_sort(prompts_.begin(), prompts_.begin() + sharing, {}, want);
+  for (std::ptrdiff_t i = 0; i < std::ssize(prompts_) && room > 0; ++i) {
+    Answer* const a = prompts_[static_cast<std::size_t>(i)];
+    const std::int64_t rows = std::min(want(a), i < sharing ? room / (sharing - i) : room);
     room -= rows;
     if (rows > 0) planned_.push_back({a, a->sequence.length(), rows});
   }
@@ -180,7 +180,7 @@ void Engine::Impl::publish(bool worked) {
   const std::lock_guard lock(mutex);
   status = s;
   unfinished -= done;
-  busy = worked || !inbox.empty();
+  busy = (worked && !jobs_.empty()) || !inbox.empty();
   if (worked) last_progress = Clock::now();
 }
 

@@ -32,7 +32,8 @@ void Engine::Impl::took_in(const Planned& piece, TensorView hidden, std::int64_t
     }
   }
   const PromptProgress progress{.total = prompt,
-                                .cached = a.summary.cached_tokens,
+                                // After a preemption less may be there than once was.
+                                .cached = std::min(a.summary.cached_tokens, length),
                                 .processed = std::min(length, prompt),
                                 .seconds = seconds_between(job.admitted, Clock::now())};
   const bool logprobs = job.logprobs_due && std::ssize(job.prompt_logprobs) == prompt - 1;
@@ -133,7 +134,8 @@ void Engine::Impl::take_forced(Answer& a) {
     if (i > 0 && !a.sink().ready()) return;
     const auto id = a.constraint->forced();
     if (!id) return;
-    OCTET_CHECK(*id >= 0 && *id < text_model.config().vocab_size, "a constraint forces token {}", *id);
+    OCTET_CHECK(*id >= 0 && *id < text_model.config().vocab_size, "a constraint forces token {}",
+                *id);
     a.sampler->accept(*id);
     emit(a, {.id = *id, .has_logprob = false, .chosen = {}, .top = {}});
   }

@@ -31,9 +31,9 @@ class PrefixKeys {
 /// the state. So every leaf has one, and what leaves the cache is a snapshot with the pages that
 /// nothing else needs.
 ///
-/// What leaves first (GreedyDual): a snapshot is worth the tokens between it and the snapshot before
-/// it, which its loss would have computed again, on top of a clock that rises with each eviction; so
-/// worth ages. Among equals the one that was used longest ago goes.
+/// What leaves first (GreedyDual): a snapshot is worth the tokens between it and the snapshot
+/// before it, which its loss would have computed again, on top of a clock that rises with each
+/// eviction; so worth ages. Among equals the one that was used longest ago goes.
 ///
 /// Hits are exact: a page stores its 64 ids and its parent, both are compared.
 /// A sequence that inserts a page which is there already takes that one and gives its own back.
@@ -105,7 +105,7 @@ class PrefixCache {
 
   model::SequencePool& pool_;
   std::vector<Node> nodes_;
-  std::vector<std::int32_t> buckets_;  // first page, -1: none
+  std::vector<std::int32_t> buckets_;   // first page, -1: none
   std::set<Ranked> by_worth_, leaves_;  // all snapshots; those without pages behind them
   std::int64_t clock_ = 0, num_pages_ = 0, evictions_ = 0;
   std::uint64_t stamps_ = 0;

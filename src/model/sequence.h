@@ -13,8 +13,8 @@ namespace octet::model {
 class SequencePool;
 
 /// One token sequence in a pool: how long it is, which pages and which slot it uses. Full pages may
-/// be shared with other sequences; the last, partly filled one is its own. Holds numbers, no memory;
-/// gives them back in its destructor. Move only.
+/// be shared with other sequences; the last, partly filled one is its own. Holds numbers, no
+/// memory; gives them back in its destructor. Move only.
 class Sequence {
  public:
   Sequence() = default;
@@ -74,8 +74,8 @@ class SequencePool {
   /// A second continuation of a sequence: copies the states and the partly filled page, shares the
   /// full ones. Errors: overloaded if a slot or the page is missing.
   Sequence fork(const Sequence& from);
-  /// A sequence of pages.size() * kPageTokens tokens: uses full pages that are there, and copies the
-  /// state that a snapshot holds. Errors: overloaded if every slot is taken.
+  /// A sequence of pages.size() * kPageTokens tokens: uses full pages that are there, and copies
+  /// the state that a snapshot holds. Errors: overloaded if every slot is taken.
   Sequence resume(std::span<const std::int32_t> pages, std::int32_t snapshot);
 
   /// Keeps the sequence's states in a slot of its own; returns its number. Errors: overloaded if

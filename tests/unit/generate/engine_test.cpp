@@ -217,8 +217,8 @@ TEST_F(EngineTest, AnswersUpToTheLastToken) {
 }
 
 TEST_F(EngineTest, RefusesWhatCanNeverFit) {
-  Engine engine(model, {.max_sequences = 2, .max_model_len = 300, .kv_tokens = 256,
-                        .max_queued = 2});
+  Engine engine(model,
+                {.max_sequences = 2, .max_model_len = 300, .kv_tokens = 256, .max_queued = 2});
   const auto message = [&](Request r, ErrorCode code) -> std::string {
     try {
       engine.submit(std::move(r));
@@ -278,8 +278,8 @@ TEST_F(EngineTest, RefusesWhatCanNeverFit) {
 }
 
 TEST_F(EngineTest, ThePlanIsWhatIsTaken) {
-  const EngineOptions options{.max_sequences = 3, .max_model_len = 200, .kv_tokens = 1000,
-                              .snapshot_slots = 5};
+  const EngineOptions options{
+      .max_sequences = 3, .max_model_len = 200, .kv_tokens = 1000, .snapshot_slots = 5};
   const EnginePlan plan = plan_engine(model.config(), options);
   EXPECT_EQ(plan.kv_tokens, 1024);
   EXPECT_EQ(plan.full_length_sequences, 3);
@@ -288,8 +288,10 @@ TEST_F(EngineTest, ThePlanIsWhatIsTaken) {
   EXPECT_EQ(engine.plan().kv_tokens, 1024);
   EXPECT_EQ(engine.plan().snapshots, 5);
   EXPECT_GT(plan.workspace_bytes, 0u);
-  EXPECT_EQ(plan_engine(model.config(), {.max_sequences = 64, .max_model_len = 200,
-                                         .kv_tokens = 1000}).full_length_sequences, 4);
+  EXPECT_EQ(
+      plan_engine(model.config(), {.max_sequences = 64, .max_model_len = 200, .kv_tokens = 1000})
+          .full_length_sequences,
+      4);
 }
 
 }  // namespace
