@@ -68,7 +68,6 @@ const ServeFlag kNoted[] = {
     noted("distributed-executor-backend", K::text, "one process serves"),
     noted("disable-custom-all-reduce", K::boolean, "one process serves"),
     noted("max-parallel-loading-workers", K::integer, "all threads load"),
-    noted("worker-cls", K::choice, "there are no workers", "auto"),
     noted("api-server-count", K::integer, "one process serves", "N", "-asc"),
     noted("enable-auto-tool-choice", K::boolean, "tool calls are always read"),
     noted("enable-prompt-tokens-details", K::boolean, "cached tokens are always reported"),

@@ -17,6 +17,8 @@ std::string default_of(const ServeFlag& flag) {
   static const ServeFlags defaults;
   if (flag.shown_default) return flag.shown_default;
   const std::string value = flag_value(defaults, flag);
+  if (flag.kind == FlagKind::count && value.size() > 6)
+    return fmt::format("{}MiB", std::stoll(value) >> 20);
   if (flag.kind == FlagKind::boolean) return value == "true" ? "on" : "off";
   if (value == "\"\"" || value == "[]" || value == "'{}'") return "";
   return value;
@@ -30,7 +32,8 @@ std::string wrapped(const std::string& text, std::size_t indent, std::size_t wid
     const std::size_t end = std::min(text.find(' ', begin), text.size());
     const std::string word = text.substr(begin, end - begin);
     if (column > 0 && column + 1 + word.size() > width) {
-      out += "\n" + std::string(indent, ' ');
+      out += '\n';
+      out.append(indent, ' ');
       column = 0;
     }
     if (column > 0) out += " ", ++column;
@@ -64,7 +67,7 @@ std::string serve_help() {
       std::string list;
       for (const ServeFlag& flag : group.flags)
         list += fmt::format("{}--{}", list.empty() ? "" : ", ", flag.name);
-      out += "  " + wrapped(list, 2, kColumn + kWidth - 2) + "\n";
+      out += fmt::format("  {}\n", wrapped(list, 2, kColumn + kWidth - 2));
       continue;
     }
     for (const ServeFlag& flag : group.flags) {
@@ -73,10 +76,10 @@ std::string serve_help() {
       if (const std::string value = default_of(flag);
           !value.empty() && !(flag.kind == FlagKind::boolean && value == "off"))
         text += fmt::format(" [{}]", value);
-      out += name;
-      out += name.size() + 2 > kColumn ? "\n" + std::string(kColumn, ' ')
-                                       : std::string(kColumn - name.size(), ' ');
-      out += wrapped(text, kColumn, kWidth) + "\n";
+      const bool own_line = name.size() + 2 > kColumn;
+      out += own_line ? fmt::format("{}\n{:{}}", name, "", kColumn)
+                      : fmt::format("{:{}}", name, kColumn);
+      out += wrapped(text, kColumn, kWidth) + '\n';
     }
   }
   return out;
@@ -107,10 +110,13 @@ std::string describe(const ServeFlags& flags) {
 }
 
 std::string serve_flags_markdown() {
-  const auto cell = [](std::string text) {
-    for (std::size_t at = 0; (at = text.find('|', at)) != std::string::npos; at += 2)
-      text.insert(at, "\\");
-    return text;
+  const auto cell = [](const std::string& text) {
+    std::string escaped;
+    for (const char c : text) {
+      if (c == '|') escaped += '\\';
+      escaped += c;
+    }
+    return escaped;
   };
   std::string out;
   for (const FlagGroup& group : serve_flag_groups()) {

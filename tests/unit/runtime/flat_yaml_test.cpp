@@ -54,11 +54,12 @@ TEST(FlatYaml, Lists) {
 
 TEST(FlatYaml, RefusesWhatItDoesNotKnow) {
   for (const char* text :
-       {"k", "k:v", ": v", "k k: v", " k: v", "\tk: v", "k:", "k:\nj: 1", "- a", "k: 1\n- a",
-        "k:\n  j: 1", "k: |\n  text", "k: >", "k: &a b", "k: *a", "k: !!str a", "k: %a", "k: @a",
-        "k: `a", "k: 'a", "k: \"a", "k: \"a\\", "k: \"\\x\"", "k: 'a' b", "k: [a", "k: [a]]",
-        "k: [a] b", "k: [[a]]", "k: [,]", "k: [{a}]", "k: a: b", "k: a:", "k: 1\nk: 2",
-        "k:\n- \n", "k:\n- [a]", "k: 1\n---\nj: 2"})
+       {"k",       "k:v",      ": v",        "k k: v",     " k: v",      "\tk: v",
+        "k:",      "k:\nj: 1", "- a",        "k: 1\n- a",  "k:\n  j: 1", "k: |\n  text",
+        "k: >",    "k: &a b",  "k: *a",      "k: !!str a", "k: %a",      "k: @a",
+        "k: `a",   "k: 'a",    "k: \"a",     "k: \"a\\",   "k: \"\\x\"", "k: 'a' b",
+        "k: [a",   "k: [a]]",  "k: [a] b",   "k: [[a]]",   "k: [,]",     "k: [{a}]",
+        "k: a: b", "k: a:",    "k: 1\nk: 2", "k:\n- \n",   "k:\n- [a]",  "k: 1\n---\nj: 2"})
     EXPECT_NE(refusal(text), "") << text;
   EXPECT_NE(refusal("a: 1\n\nb: 'x").find("f, line 3"), std::string::npos);
 }
@@ -81,8 +82,8 @@ TEST(FlatYaml, AnyBytesAreReadOrRefused) {
   for (int round = 0; round < 20000; ++round) {
     std::string text = whole;
     for (std::uint64_t n = 1 + random() % 4; n > 0; --n)
-      text[random() % text.size()] = round % 2 ? static_cast<char>(random())
-                                               : whole[random() % whole.size()];
+      text[random() % text.size()] =
+          round % 2 ? static_cast<char>(random()) : whole[random() % whole.size()];
     text.resize(random() % 3 ? text.size() : random() % text.size());
     refusal(text);
   }
