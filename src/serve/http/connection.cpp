@@ -28,7 +28,8 @@ std::string new_request_id() {
   if (RAND_bytes(random.data(), random.size()) != 1)
     fail(ErrorCode::internal, "no random numbers for a request id");
   std::string id;
-  for (const unsigned char byte : random) id += fmt::format("{:02x}", byte);
+  for (const unsigned char byte : random)
+    for (const int digit : {byte >> 4, byte & 15}) id += "0123456789abcdef"[digit];
   return id;
 }
 
@@ -37,7 +38,8 @@ std::chrono::steady_clock::duration seconds(double s) {
       std::chrono::duration<double>(s));
 }
 
-void run_handler(const HttpShared& shared, const Route& route, const ExchangePtr& exchange) {
+// What goes wrong while an error is answered (no memory) is left to the last handle's end.
+void run_handler(const HttpShared& shared, const Route& route, const ExchangePtr& exchange) try {
   try {
     route.handler(exchange);
   } catch (...) {
@@ -54,6 +56,8 @@ void run_handler(const HttpShared& shared, const Route& route, const ExchangePtr
     }
     respond_error(*exchange, error);
   }
+} catch (...) {
+  shared.report("", "an error could not be answered: no memory?");
 }
 
 HttpError busy(const std::string& message, const char* retry_after) {
@@ -165,6 +169,7 @@ void Connection::parse() {
   while (!core_ && state_ != State::closed && state_ != State::linger) {
     try {
       if (!parser_) {
+        if (in_.empty()) return;
         request_ = {};
         request_.remote = remote_;
         request_.request_id = new_request_id();
@@ -190,6 +195,7 @@ void Connection::parse() {
       refuse(e, false);
     } catch (const std::exception& e) {
       shared_->report(request_.request_id, e.what());
+      if (core_) return close();  // no memory for an answer
       refuse(to_http_error(std::current_exception(), request_.request_id), false);
     }
   }

@@ -22,7 +22,7 @@ class Handle final : public Exchange {
     try {
       respond_error(*this, to_http_error(nullptr, core_->request().request_id));
     } catch (...) {
-      core_->end_stream(true);  // no memory for a message: the connection's end says it
+      core_->abandon();  // no memory for a message: the connection's end says it
     }
   }
   Handle(const Handle&) = delete;
@@ -136,6 +136,14 @@ void ExchangeCore::end_stream(bool close) {
   ended_ = true;
   close_ = close_ || close;
   if (!protocol_.http10 && !protocol_.head) push("0\r\n\r\n");
+  wake(!std::exchange(woken_, true));
+}
+
+void ExchangeCore::abandon() {
+  const std::scoped_lock lock(mutex_);
+  if (ended_ || finished_) return;
+  if (status_ == 0) status_ = 500;
+  ended_ = close_ = true;
   wake(!std::exchange(woken_, true));
 }
 

@@ -52,6 +52,7 @@ class ExchangeCore {
   bool closed() const;
   void on_disconnect(std::function<void()> f);
   void on_writable(std::function<void()> f);
+  void abandon();      ///< no response can be made: the connection ends without one
   bool ended() const;  ///< the response is whole, though perhaps unsent
 
   // The connection's side, on its strand.

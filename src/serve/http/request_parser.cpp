@@ -76,13 +76,13 @@ class RequestParser::Parser : public http::basic_parser<true> {
     ec = http::error::bad_value;
   }
 
-  void on_request_impl(http::verb, View method, View target, int v, error_code& ec) override {
+  void on_request_impl(http::verb, View verb, View uri, int v, error_code& ec) override {
     version = v;
-    out_.method = std::string(method.data(), method.size());
-    out_.target = std::string(target.data(), target.size());
-    if (target.size() > limits_.uri_bytes)
+    out_.method = std::string(verb.data(), verb.size());
+    out_.target = std::string(uri.data(), uri.size());
+    if (uri.size() > limits_.uri_bytes)
       stop(ec, HttpError(414, fmt::format("the request target has {} bytes; at most {} are read",
-                                          target.size(), limits_.uri_bytes)));
+                                          uri.size(), limits_.uri_bytes)));
   }
   void on_response_impl(int, View, int, error_code&) override {}
   void on_field_impl(http::field, View name, View value, error_code& ec) override {

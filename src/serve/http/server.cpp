@@ -26,7 +26,7 @@ namespace asio = boost::asio;
 namespace {
 
 using IoError = boost::system::error_code;
-using Protocol_ = asio::generic::stream_protocol;
+using AnyStream = asio::generic::stream_protocol;
 
 // Threads of the server leave signals to the program's own.
 class SignalsBlocked {
@@ -85,7 +85,7 @@ struct HttpServer::Impl {
 
   std::shared_ptr<HttpShared> shared;
   asio::strand<asio::io_context::executor_type> strand;  ///< accepting and the certificates
-  asio::basic_socket_acceptor<Protocol_> acceptor;
+  asio::basic_socket_acceptor<AnyStream> acceptor;
   asio::steady_timer retry, refresh;
   Connection::Socket next;
   std::optional<ListenSocket> listening;
@@ -115,7 +115,7 @@ void HttpServer::start() {
   raise_file_limit(shared.options.max_connections);
   impl.listening.emplace(shared.options);
   shared.gate.set_loopback(impl.listening->loopback());
-  impl.acceptor.assign(Protocol_(impl.listening->family(), 0), impl.listening->release());
+  impl.acceptor.assign(AnyStream(impl.listening->family(), 0), impl.listening->release());
 
   const SignalsBlocked blocked;
   shared.workers.start();

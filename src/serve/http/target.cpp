@@ -101,7 +101,7 @@ Target parse_target(std::string_view target) {
     throw HttpError(400, fmt::format("the request target {}; expected /path?query", what));
   };
   if (target == "*") {
-    out.path = out.raw_path = "*";
+    out.path = out.raw_path = target;
     return out;
   }
   const std::string scheme = to_lower(target.substr(0, 8));

@@ -111,7 +111,7 @@ TEST_F(HttpLimitsTest, ChunkExtensionsAndTrailersAreBounded) {
 }
 
 TEST_F(HttpLimitsTest, AHeadMustComeInTime) {
-  options_.header_seconds = 0.3;
+  options_.header_seconds = 2;
   start();
   SocketClient silent = connect(), slow = connect(), second = connect();
   slow.send("GET /v1/messages HTTP/1.1\r\nHost: localhost\r\n");
@@ -137,14 +137,14 @@ TEST_F(HttpLimitsTest, AHeadMustComeInTime) {
 }
 
 TEST_F(HttpLimitsTest, ABodyMayBeSlowButNotStop) {
-  options_.body_idle_seconds = 0.5;
+  options_.body_idle_seconds = 2;
   start();
   SocketClient slow = connect(), stopped = connect();
   const std::string request = post("/echo", std::string(20, 'x'));
   stopped.send(request.substr(0, request.size() - 20));
   slow.send(request.substr(0, request.size() - 20));
   for (int i = 0; i < 20; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    std::this_thread::sleep_for(std::chrono::milliseconds(120));
     slow.send("x");
   }
   EXPECT_EQ(slow.response().status, 200);
@@ -172,7 +172,7 @@ TEST_F(HttpLimitsTest, AThousandIdleConnections) {
   start();  // raises the limit of files, too
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
-  ASSERT_GT(limit.rlim_cur, 2200u) << "this machine allows too few files for the test";
+  if (limit.rlim_cur < 2200) GTEST_SKIP() << "too few files are allowed: " << limit.rlim_cur;
   std::vector<SocketClient> clients;
   for (int i = 0; i < 1000; ++i) {
     clients.push_back(connect());
@@ -247,11 +247,11 @@ TEST_F(HttpLimitsTest, StopLetsWholeResponsesLeave) {
   ExchangePtr s = next_held();
   s->write("data: the end\n\n");
   s->end_stream(true);
-  e->respond(200, "text/plain", std::string(1 << 20, 'x'));
+  e->respond(200, "text/plain", std::string(256 << 10, 'x'));
   e.reset();
   s.reset();
   std::thread stop([&] { server_->stop(); });
-  EXPECT_EQ(client.response().body.size(), 1u << 20);
+  EXPECT_EQ(client.response().body.size(), 256u << 10);
   EXPECT_EQ(stream.response().body, "data: 1\n\ndata: the end\n\n");
   stop.join();
   EXPECT_EQ(server_->status().connections, 0);
@@ -273,10 +273,11 @@ TEST_F(HttpLimitsTest, StopEndsStuckClientsInEveryPhase) {
   held[2]->respond(200, "text/plain", std::string(32 << 20, 'x'));
   held[3]->write(std::string(32 << 20, 'x'));
   EXPECT_TRUE(eventually([&] { return server_->status().connections == 8; }));
+  const int port = server_->port();
   server_->stop();
   EXPECT_EQ(server_->status().connections, 0);
   for (const ExchangePtr& e : held) EXPECT_TRUE(e->closed());
-  EXPECT_FALSE(connect().connected());
+  EXPECT_FALSE(SocketClient(port).connected());
   server_->stop();  // again does nothing
 }
 
