@@ -2,6 +2,7 @@
 
 #include "generate/grammar/json_formats.h"
 #include "generate/grammar/json_numbers.h"
+#include "generate/grammar/schema_pattern.h"
 #include "generate/grammar/schema_rules.h"
 #include "runtime/base/error.h"
 

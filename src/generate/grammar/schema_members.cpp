@@ -63,12 +63,18 @@ NodePtr SchemaRules::object(const SchemaShape& shape) {
     names.emplace_back(property.name);
     letters += property.name.size();
   }
+  for (const std::string_view name : shape.forbidden) {
+    names.emplace_back(name);
+    letters += name.size();
+  }
   std::vector<NodePtr> others;
   const auto add_pattern = [&](const SchemaShape::Text& pattern, const SchemaSet& schemas) {
     if (is_never(schemas)) return;
     SchemaShape name;
     name.place = pattern.place;
     name.patterns.push_back(pattern);
+    // Names of two patterns, and properties that a pattern writes again, are only held to one
+    // schema: a grammar can't intersect.
     others.push_back(sequence({string(name), text_.colon(), value(schemas)}));
   };
   for (const auto& [pattern, schemas] : shape.pattern_properties) add_pattern(pattern, schemas);

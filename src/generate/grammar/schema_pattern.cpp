@@ -1,8 +1,9 @@
+#include "generate/grammar/schema_pattern.h"
+
 #include <algorithm>
 #include <vector>
 
 #include "generate/grammar/json_text.h"
-#include "generate/grammar/schema_rules.h"
 #include "runtime/base/error.h"
 
 namespace octet::generate::grammar {
@@ -130,6 +131,22 @@ bool beyond_regular(std::string_view pattern) {
       if (rest.starts_with(look)) return true;
   }
   return false;
+}
+
+NamePattern::NamePattern(std::string_view pattern) {
+  static const auto kNoTokens = std::make_shared<const Vocabulary>(std::vector<std::string>{},
+                                                                   std::vector<std::int32_t>{});
+  Rules rules;
+  rules.root = rules.add("pattern");
+  NodePtr body = schema_pattern(rules, pattern);
+  rules.rules[static_cast<std::size_t>(rules.root)].body = std::move(body);
+  grammar_ = CompiledGrammar::compile(std::move(rules), kNoTokens);
+}
+
+bool NamePattern::matches(std::string_view name) const {
+  if (!grammar_) return false;
+  GrammarMatcher matcher(grammar_);
+  return matcher.accept_bytes(name) && matcher.may_end();
 }
 
 }  // namespace octet::generate::grammar

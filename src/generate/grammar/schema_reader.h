@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "generate/grammar/json_numbers.h"
+#include "generate/grammar/schema_pattern.h"
 #include "generate/grammar/sources.h"
 
 namespace octet::generate::grammar {
@@ -65,8 +66,8 @@ struct SchemaShape {
   std::vector<SchemaSet> prefix_items;
   SchemaSet items;  ///< of the others
   std::int64_t min_items = 0, max_items = kUnbounded;
-  std::vector<Property> properties;  ///< in the schema's order; those that may not appear are left
-                                     ///< out
+  std::vector<Property> properties;         ///< in the schema's order
+  std::vector<std::string_view> forbidden;  ///< names that may not appear
   bool additional = true;            ///< others may appear
   bool additional_said = false;      ///< the schema says so itself
   SchemaSet additional_schemas;
@@ -116,6 +117,7 @@ class SchemaReader {
   void merge_simple(SchemaShape& shape, const Schema& schema, unsigned& implied, bool& typed);
   void merge_items(SchemaShape& shape, const std::vector<Schema>& objects);
   void merge_properties(SchemaShape& shape, const std::vector<Schema>& objects);
+  NamePattern name_pattern(std::string_view pattern, const SchemaPlace* place);
   void spend(std::size_t steps);
 
   const json::value& root_;

@@ -56,11 +56,4 @@ class SchemaRules {
   std::vector<std::pair<std::int32_t, SchemaSet>> queue_;
 };
 
-/// A pattern of JSON schema: unanchored but for ^ and $ at the ends of its alternatives.
-/// Errors: invalid_argument; as regex.
-NodePtr schema_pattern(Rules& rules, std::string_view pattern);
-/// Has what no regular language has (looking around, references to groups): ECMAScript's, but not
-/// ours.
-bool beyond_regular(std::string_view pattern);
-
 }  // namespace octet::generate::grammar

@@ -3,12 +3,17 @@
 #include <cmath>
 #include <unordered_map>
 
+#include "generate/grammar/json_formats.h"
 #include "generate/grammar/json_text.h"
+#include "generate/grammar/schema_pattern.h"
 #include "generate/grammar/schema_reader.h"
 #include "runtime/base/error.h"
 
 namespace octet::generate::grammar {
 namespace {
+
+/// What making a pattern ready costs, beside the visit of a schema.
+constexpr std::size_t kPatternSteps = 100;
 
 constexpr unsigned kNumberTypes = kIntegerType | kFractionType;
 
@@ -162,7 +167,7 @@ void SchemaReader::merge_simple(SchemaShape& shape, const Schema& schema, unsign
     if (const auto* value = object.if_contains(keyword)) {
       if (!value->is_string()) malformed(*place_of(keyword), "a string", *value);
       texts->push_back({value->get_string(), place_of(keyword)});
-      if (texts == &shape.patterns) implied |= kStringType;
+      if (texts == &shape.patterns || format_text(value->get_string())) implied |= kStringType;
     }
   const auto bound = [&](std::string_view inclusive, std::string_view exclusive,
                          std::optional<NumberBound>& limit, bool is_lower) {
@@ -244,11 +249,23 @@ void SchemaReader::merge_items(SchemaShape& shape, const std::vector<Schema>& ob
   }
 }
 
+NamePattern SchemaReader::name_pattern(std::string_view pattern, const SchemaPlace* place) {
+  try {
+    return NamePattern(pattern);
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::invalid_argument) throw;
+    if (!beyond_regular(pattern))
+      fail(ErrorCode::invalid_argument, "JSON schema at {}: {}", to_pointer(*place), e.what());
+    // Said where the pattern's own names are made.
+    return {};
+  }
+}
+
 void SchemaReader::merge_properties(SchemaShape& shape, const std::vector<Schema>& objects) {
   struct Part {
     const json::object* properties = nullptr;
     const SchemaPlace* place = nullptr;
-    bool patterns = false;
+    std::vector<std::pair<NamePattern, Schema>> patterns;
     Schema additional;
   };
   std::vector<Part> parts;
@@ -259,6 +276,7 @@ void SchemaReader::merge_properties(SchemaShape& shape, const std::vector<Schema
     return shape.properties[entry->second];
   };
   bool closed = false;
+  std::size_t patterns = 0;
   std::vector<std::string_view> required;
   for (const Schema& schema : objects) {
     const json::object& object = schema.value->get_object();
@@ -274,12 +292,13 @@ void SchemaReader::merge_properties(SchemaShape& shape, const std::vector<Schema
       spend(part.properties->size());
       for (const auto& member : *part.properties) property(member.key());
     }
-    if (const auto* list = object_at("patternProperties"); list && !list->empty()) {
-      part.patterns = true;
+    if (const auto* list = object_at("patternProperties")) {
       const SchemaPlace* place = at(schema.place, "patternProperties");
       for (const auto& [key, value] : *list) {
         const SchemaPlace* here = at(place, std::string_view(key));
+        spend(kPatternSteps);
         shape.pattern_properties.push_back({{key, here}, {{&value, here}}});
+        part.patterns.emplace_back(name_pattern(key, here), Schema{&value, here});
       }
     }
     if (const auto* value = object.if_contains("required")) {
@@ -305,23 +324,29 @@ void SchemaReader::merge_properties(SchemaShape& shape, const std::vector<Schema
       else
         closed = closed || !*flag;
     }
-    parts.push_back(part);
+    patterns += part.patterns.size();
+    parts.push_back(std::move(part));
   }
   for (const std::string_view name : required) property(name).required = true;
-  spend(shape.properties.size() * parts.size());
+  spend(shape.properties.size() * (parts.size() + patterns));
   bool impossible = false;
   std::erase_if(shape.properties, [&](SchemaShape::Property& p) {
-    bool named = false;
+    bool evaluated = false;
     for (const Part& part : parts) {
       const json::value* own = part.properties ? part.properties->if_contains(p.name) : nullptr;
-      named = named || own;
-      if (own)
-        append(p.schemas, {own, at(part.place, p.name)});
-      else if (part.additional.value && !part.patterns)
-        append(p.schemas, part.additional);
+      bool named = own != nullptr;
+      if (own) append(p.schemas, {own, at(part.place, p.name)});
+      for (const auto& [pattern, schema] : part.patterns)
+        if (pattern.matches(p.name)) {
+          named = true;
+          append(p.schemas, schema);
+        }
+      if (!named && part.additional.value) append(p.schemas, part.additional);
+      evaluated = evaluated || named;
     }
-    if (!is_never(p.schemas) && (named || !closed)) return false;
+    if (!is_never(p.schemas) && (evaluated || !closed)) return false;
     impossible = impossible || p.required;
+    shape.forbidden.push_back(p.name);
     return true;
   });
   if (impossible) shape.types &= ~static_cast<unsigned>(kObjectType);

@@ -90,6 +90,7 @@ NodePtr strict_parameters(JsonText& text, const json::value& schema, const std::
                                    value->kind == NodeKind::any_byte_text, true),
                          property.required});
       }
+      for (const std::string_view name : shape.forbidden) names.emplace_back(name);
       NodePtr other;
       // Where a schema doesn't speak of other parameters, strict means that there are none.
       if (shape.additional && shape.additional_said && shape.pattern_properties.empty()) {

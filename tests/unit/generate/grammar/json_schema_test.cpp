@@ -149,6 +149,18 @@ TEST(JsonSchema, PatternPropertiesAndNames) {
          {"{}", R"({"p": 1, "q": 2})"}, {R"({"r": 1})"});
 }
 
+// A property that another keyword speaks of, too, is held to both.
+TEST(JsonSchema, PropertiesUnderPatterns) {
+  expect(R"({"type":"object","properties":{"foo":{"type":"integer"},"bar":{"type":"integer"}},
+             "patternProperties":{"^f":{"minimum":3}},"additionalProperties":false})",
+         {R"({"foo": 3})", R"({"bar": 1})", R"({"foo": 4, "bar": 1})"}, {R"({"bar": 1, "baz": 1})"});
+  EXPECT_FALSE(Language(R"({"type":"object","properties":{"foo":{"type":"integer"}},
+      "patternProperties":{"^f":{"minimum":3}},"required":["foo"],"maxProperties":1})").has(R"({"foo": 2})"));
+  expect(R"({"type":"object","properties":{"a":{"type":"null"},"b":false}})",
+         {R"({"a": null, "c": 1})"}, {R"({"b": 1})", R"({"a": null, "b": 1})"});
+  expect(R"({"format":"date"})", {"\"2024-01-01\""}, {"\"x\"", "1"});
+}
+
 TEST(JsonSchema, CountsOfProperties) {
   const char* bounded = R"({"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"},
       "c":{"type":"null"}},"minProperties":1,"maxProperties":2,"additionalProperties":false})";
