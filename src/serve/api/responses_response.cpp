@@ -5,6 +5,7 @@
 #include "serve/api/body.h"
 #include "serve/api/compact_json.h"
 #include "serve/api/dialect_reply.h"
+#include "serve/api/reply.h"
 
 namespace octet::serve {
 
