@@ -91,7 +91,7 @@ int run(int argc, char** argv) {
     commands.emplace_back(app.get_subcommands({})[before], std::move(command));
   };
   for (const auto make : {add_quantize, add_perplexity, add_chat, add_inspect, add_tokenize,
-                          add_logits, add_export, add_bench, add_doctor})
+                          add_logits, add_export, add_bench, add_doctor, add_serve})
     add(make);
   try {
     app.parse(argc, argv);
