@@ -469,7 +469,7 @@ TEST(Matcher, LongTextsOfAmbiguousAndRecursiveRules) {
 
 TEST(Matcher, LongExpressionsOfAnAmbiguousGrammar) {
   auto m = matcher(parse_ebnf(
-      R"(root ::= root ("+" | "*") root | root "-" root | "-" root | "(" root ")" | [0-9]+)"));
+      R"g(root ::= root ("+" | "*") root | root "-" root | "-" root | "(" root ")" | [0-9]+)g"));
   std::string text = "1";
   for (int i = 0; i < 20000; ++i) text += i % 3 == 0 ? "+22" : i % 3 == 1 ? "*-(3-4)" : "-5";
   ASSERT_TRUE(m.accept_bytes(text));
