@@ -1,11 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "generate/grammar/configurations.h"
+#include "generate/grammar/local_frames.h"
 
 namespace octet::generate::grammar {
 
@@ -14,7 +14,8 @@ namespace octet::generate::grammar {
 /// rule that returns before it has read a byte is stepped over where it is called.
 class Closure {
  public:
-  explicit Closure(Configurations& owner) : owner_(owner), program_(owner.program_) {}
+  explicit Closure(Configurations& owner)
+      : owner_(owner), program_(owner.program_), locals_(owner) {}
 
   void clear();
   void go_on(std::uint32_t pc, std::uint32_t frame);
@@ -25,18 +26,9 @@ class Closure {
   Configuration* finish();
 
  private:
-  static constexpr std::uint32_t kLocal = 0x80000000;
-  struct Local {
-    std::uint32_t label;            // what begins: tells frames of one place apart
-    std::vector<Edge> edges;        // sorted and without repeats once needed
-    std::vector<std::uint32_t> as;  // locals whose edges this one has, too
-  };
-
   void follow(std::uint32_t pc, std::uint32_t frame);
   void enter(std::uint32_t pc, std::uint32_t lo, std::uint32_t hi, std::uint32_t frame);
-  Local& begin(std::uint32_t label, std::uint32_t pc, std::uint32_t& number);
-  void collect(std::uint32_t local);
-  bool intern_locals();
+  std::uint32_t begin(std::uint32_t label, std::uint32_t pc);
 
   Configurations& owner_;
   const Program& program_;
@@ -44,9 +36,7 @@ class Closure {
   std::unordered_set<std::uint64_t> seen_;
   std::vector<Item> items_;
   bool may_end_ = false, escaped_ = false;
-  std::vector<Local> locals_;
-  std::unordered_map<std::uint32_t, std::uint32_t> by_label_;
-  std::vector<std::uint32_t> interned_;  // of locals
+  LocalFrames locals_;
   std::uint64_t end_work_ = 0;
 };
 

@@ -78,21 +78,23 @@ class Configurations {
   /// The equal of another's.
   Configuration* import(const Configurations& other, const Configuration* from);
 
+  /// Sorted. Valid until another frame is interned.
+  std::span<const Edge> edges(std::uint32_t frame) const {
+    return std::span(edges_).subspan(frames_[frame].begin, frames_[frame].count);
+  }
   std::size_t bytes() const { return bytes_; }
   /// Work done so far, in places looked at: what callers limit.
   std::uint64_t work() const { return work_; }
 
  private:
   friend class Closure;
+  friend class LocalFrames;
   struct Frame {
     std::uint32_t begin = 0, count = 0;  // of edges_
     std::uint32_t depth = 0;
     std::uint32_t group = 0, group_size = 1;  // frames that refer to each other in circles
   };
 
-  std::span<const Edge> edges(std::uint32_t frame) const {
-    return std::span(edges_).subspan(frames_[frame].begin, frames_[frame].count);
-  }
   /// edges: sorted, parents interned.
   std::uint32_t intern_frame(std::span<const Edge> edges);
   /// Frames that refer to each other: a parent with kLoop set is one of the group. Returns the

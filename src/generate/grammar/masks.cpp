@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t kMaxBytes = 32 << 20;
 // Places that the making of one mask may look at. Ordinary grammars need some thousands; where
 // each byte leads to ever more places, this bounds the time to some tenths of a second.
-constexpr std::uint64_t kMaxWork = 4'000'000;
+constexpr std::uint64_t kMaxWork = 2'000'000;
 // With so few tokens, ids are smaller than bits.
 constexpr std::size_t kFew = 1000;
 

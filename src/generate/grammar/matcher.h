@@ -41,7 +41,8 @@ class Vocabulary {
 class CompiledGrammar {
  public:
   /// Errors: invalid_argument for rules that can't be compiled (undefined, empty language, too
-  /// large) or that take longer than the time or memory allowed.
+  /// large) or that take longer than the time or memory allowed. What matching keeps is bounded
+  /// apart from that: about 100 MiB.
   static std::shared_ptr<const CompiledGrammar> compile(
       Rules rules, std::shared_ptr<const Vocabulary> vocabulary,
       std::chrono::milliseconds time_limit = std::chrono::seconds(5),
@@ -57,7 +58,12 @@ class CompiledGrammar {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Where a text stands in a grammar. Cheap to copy. One thread at a time.
+/// Where a text stands in a grammar. Cheap to copy. One thread at a time; calls of matchers of the
+/// same grammar wait for each other.
+/// Refused though they are in the language: texts with more than 65536 rules inside each other, and
+/// texts so ambiguous that one byte leads to tens of thousands of places (palindromes of thousands
+/// of letters do; expressions and lists written ambiguously don't). A mask is then smaller, perhaps
+/// empty, and at that border accept() may refuse what a mask allowed.
 class GrammarMatcher {
  public:
   explicit GrammarMatcher(std::shared_ptr<const CompiledGrammar> grammar);
@@ -67,8 +73,8 @@ class GrammarMatcher {
   GrammarMatcher& operator=(GrammarMatcher&&) noexcept;
   ~GrammarMatcher();
 
-  /// Clears the bits of tokens that can't come next; mask as in TokenConstraint. Below 100 us at
-  /// 248k tokens once a state's mask is known.
+  /// Clears the bits of tokens that can't come next; mask as in TokenConstraint. Some us at 248k
+  /// tokens once a state's mask is known, a few ms before.
   void fill_mask(std::span<std::uint32_t> mask);
   /// Takes a token in. False (and no change) if it can't come here.
   bool accept(std::int32_t id);
