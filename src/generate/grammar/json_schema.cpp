@@ -11,7 +11,10 @@ namespace octet::generate::grammar {
 SchemaRules::SchemaRules(JsonText& text, const json::value& root, std::vector<std::string>* ignored)
     : text_(text), reader_(root, text.style(), ignored) {}
 
-NodePtr SchemaRules::value(const SchemaSet& set) {
+NodePtr SchemaRules::value(const SchemaSet& given) {
+  // What many places refer to is made once.
+  SchemaSet set;
+  for (const Schema& schema : given) set.push_back(reader_.followed(schema));
   if (is_never(set)) return choice({});
   Key key;
   for (const Schema& schema : set)

@@ -134,8 +134,8 @@ bool beyond_regular(std::string_view pattern) {
 }
 
 NamePattern::NamePattern(std::string_view pattern) {
-  static const auto kNoTokens = std::make_shared<const Vocabulary>(std::vector<std::string>{},
-                                                                   std::vector<std::int32_t>{});
+  static const auto kNoTokens =
+      std::make_shared<const Vocabulary>(std::vector<std::string>{}, std::vector<std::int32_t>{});
   Rules rules;
   rules.root = rules.add("pattern");
   NodePtr body = schema_pattern(rules, pattern);

@@ -260,6 +260,22 @@ Schema SchemaReader::resolve(const Schema& from, const json::value& reference) {
   return target;
 }
 
+Schema SchemaReader::followed(Schema schema) {
+  for (int hops = 0; hops < kMaxSchemaDepth; ++hops) {
+    const auto* object = schema.value->if_object();
+    const auto* reference = object && !schema.plain ? object->if_contains("$ref") : nullptr;
+    if (!reference) break;
+    spend(1);
+    check_keywords(schema);
+    for (const auto& [name, value] : *object)
+      if (name != "$ref" && name != "$defs" && name != "definitions" &&
+          keyword_kind(name, value) != Keyword::note)
+        return schema;
+    schema = resolve(schema, *reference);
+  }
+  return schema;
+}
+
 void SchemaReader::add(Expansion& expansion, Schema first) {
   std::vector<Schema> stack{first};
   while (!stack.empty() && !expansion.never) {

@@ -68,8 +68,8 @@ struct SchemaShape {
   std::int64_t min_items = 0, max_items = kUnbounded;
   std::vector<Property> properties;         ///< in the schema's order
   std::vector<std::string_view> forbidden;  ///< names that may not appear
-  bool additional = true;            ///< others may appear
-  bool additional_said = false;      ///< the schema says so itself
+  bool additional = true;                   ///< others may appear
+  bool additional_said = false;             ///< the schema says so itself
   SchemaSet additional_schemas;
   std::vector<std::pair<Text, SchemaSet>> pattern_properties;
   SchemaSet property_names;
@@ -85,6 +85,8 @@ class SchemaReader {
   SchemaReader(const json::value& root, const JsonStyle& style, std::vector<std::string>* ignored);
 
   SchemaSet root() const { return {{&root_, &top_}}; }
+  /// Where a schema that is only a reference leads; others as they are.
+  Schema followed(Schema schema);
   /// If the set says no more than "one of these": these.
   std::optional<std::vector<SchemaSet>> alternatives(const SchemaSet& set);
   /// All the ways to hold: one of them must.

@@ -22,7 +22,7 @@ class SchemaRules {
   JsonText& text() { return text_; }
 
   /// A JSON value of the set.
-  NodePtr value(const SchemaSet& set);
+  NodePtr value(const SchemaSet& given);
   /// The same as a tool's parameter is written: strings bare (up to `close`, which they must not
   /// contain), all others as JSON.
   NodePtr bare_value(const SchemaSet& set, const std::string& close);
