@@ -23,9 +23,7 @@ class Histogram {
   std::span<const double> bounds() const { return bounds_; }
   /// Values up to bounds()[i] but above the one before; the last: above all.
   std::int64_t count(std::size_t i) const { return counts_[i].load(std::memory_order_relaxed); }
-  double sum() const {
-    return static_cast<double>(sum_.load(std::memory_order_relaxed)) / scale_;
-  }
+  double sum() const { return static_cast<double>(sum_.load(std::memory_order_relaxed)) / scale_; }
 
  private:
   std::vector<double> bounds_;

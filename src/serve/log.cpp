@@ -65,8 +65,8 @@ std::string quoted(std::string_view text) {
 // Text that reads well bare: no blanks, nothing escaped.
 std::string bare_or_quoted(std::string_view text) {
   const std::string escaped = log_escape(cut(text));
-  const bool plain = !text.empty() && escaped == text &&
-                     text.find_first_of(" ='") == std::string_view::npos;
+  const bool plain =
+      !text.empty() && escaped == text && text.find_first_of(" ='") == std::string_view::npos;
   return plain ? escaped : quoted(text);
 }
 
@@ -196,7 +196,8 @@ Throughput throughput(const generate::EngineStatus& before, const generate::Engi
 
 std::string to_string(const Throughput& t) {
   return fmt::format(
-      "{:.1f} prompt tokens/s, {:.1f} generated tokens/s, {} running, {} waiting, KV cache {:.1f} % "
+      "{:.1f} prompt tokens/s, {:.1f} generated tokens/s, {} running, {} waiting, KV cache {:.1f} "
+      "% "
       "used, prefix cache {:.1f} % hits",
       t.prompt_tokens_per_second, t.generation_tokens_per_second, t.running, t.waiting,
       t.kv_usage * 100, t.prefix_hit_rate * 100);

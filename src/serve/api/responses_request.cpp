@@ -148,8 +148,8 @@ void read_reasoning(FieldReader& body, const RequestContext& context, ResponsesR
   std::optional<bool> thinking;
   if (const json::value* value = body.find("reasoning")) {
     FieldReader reasoning(*value, "reasoning");
-    effort = reasoning.one_of("effort",
-                              {"none", "minimal", "low", "medium", "high", "xhigh", "max"});
+    effort =
+        reasoning.one_of("effort", {"none", "minimal", "low", "medium", "high", "xhigh", "max"});
     if (effort) {
       shown["effort"] = *effort;
       thinking = *effort != "none";
