@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <numeric>
 
 #include "cli/common.h"
+#include "cli/suggestion.h"
 #include "runtime/base/error.h"
 #include "runtime/base/system.h"
 #include "runtime/comm/communicator.h"
@@ -29,31 +29,6 @@ int exit_code(ErrorCode code) {
     default:
       return 1;
   }
-}
-
-// Levenshtein.
-std::size_t distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t cost = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({row[j] + 1, row[j + 1] + 1, cost});
-    }
-  }
-  return row.back();
-}
-
-// "; did you mean `x`?" for what comes near enough.
-std::string suggestion(const std::string& word, const std::vector<std::string>& choices) {
-  std::string best;
-  std::size_t least = 1 + word.size() / 2;
-  for (const std::string& c : choices)
-    if (const std::size_t d = distance(word, c); d < least) least = d, best = c;
-  return best.empty() ? "" : fmt::format("; did you mean `{}`?", best);
 }
 
 std::vector<std::string> flags_of(const CLI::App& app) {
@@ -116,7 +91,7 @@ int run(int argc, char** argv) {
     commands.emplace_back(app.get_subcommands({})[before], std::move(command));
   };
   for (const auto make : {add_quantize, add_perplexity, add_chat, add_inspect, add_tokenize,
-                          add_logits, add_export, add_bench, add_doctor})
+                          add_logits, add_export, add_bench, add_doctor, add_serve})
     add(make);
   try {
     app.parse(argc, argv);

@@ -180,7 +180,8 @@ namespace {
 std::unique_ptr<model::WeightCache> open_weight_cache(const std::string& name, Machine& machine,
                                                       const ComputeOptions& options,
                                                       const checkpoint::Checkpoint& checkpoint,
-                                                      bool quiet) {
+                                                      bool quiet,
+                                                      const std::function<void(double)>& tell) {
   model::WeightCacheOptions o = options.weight_cache_options();
   const bool first = machine.ranks->rank() == 0;
   o.say = [first](const std::string& line) {
@@ -195,6 +196,8 @@ std::unique_ptr<model::WeightCache> open_weight_cache(const std::string& name, M
       progress.emplace("reading " + name, static_cast<std::int64_t>(bytes / 1'000'000), "MB",
                        quiet);
     if (progress) progress->update(static_cast<std::int64_t>(done / 1'000'000));
+    // Layers are quick afterwards.
+    if (tell && bytes > 0) tell(0.9 * static_cast<double>(done) / static_cast<double>(bytes));
   };
   return std::make_unique<model::WeightCache>(*machine.backend, checkpoint, machine.pool, o);
 }
@@ -203,14 +206,14 @@ std::unique_ptr<model::WeightCache> open_weight_cache(const std::string& name, M
 
 LoadedModel::LoadedModel(const std::string& model_name, Machine& machine,
                          const ComputeOptions& options, const model::PoolOptions& caches,
-                         bool quiet)
+                         bool quiet, const std::function<void(double)>& on_progress)
     : name(model_name),
       checkpoint(checkpoint::Checkpoint::open(checkpoint::locate_model(model_name))) {
   require_memory(checkpoint, caches, options.memory_limit());
   // A vocabulary of 248,000 takes as long to read as 4 GB of weights to verify.
   auto reading = std::async(std::launch::async,
                             [this] { return tokenizer::Tokenizer::load(checkpoint.folder()); });
-  weight_cache = open_weight_cache(model_name, machine, options, checkpoint, quiet);
+  weight_cache = open_weight_cache(model_name, machine, options, checkpoint, quiet, on_progress);
   tokenizer = std::make_unique<tokenizer::Tokenizer>(reading.get());
   if (tokenizer->size() > checkpoint.config().text.vocab_size)
     fail(ErrorCode::bad_data, "{}: the tokenizer has {} tokens, the model {} rows",
@@ -219,9 +222,13 @@ LoadedModel::LoadedModel(const std::string& model_name, Machine& machine,
                     quiet);
   model = std::make_unique<model::TextModel>(
       *machine.backend, checkpoint,
-      [&](std::int64_t done, std::int64_t) {
+      [&](std::int64_t done, std::int64_t total) {
         check_interrupt();
         progress.update(done);
+        if (!on_progress || total < 1) return;
+        const double share = static_cast<double>(done) / static_cast<double>(total);
+        const bool cached = weight_cache->state() == model::WeightCache::State::read;
+        on_progress(cached ? 0.9 + 0.1 * share : share);
       },
       weight_cache.get());
   seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();

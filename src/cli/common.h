@@ -2,6 +2,7 @@
 
 #include <CLI/App.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -45,9 +46,10 @@ struct Machine {
 /// A checkpoint with its tokenizer, and its text model on a machine.
 struct LoadedModel {
   /// quiet: no progress while the weights are packed. Errors: as Checkpoint, Tokenizer, TextModel;
-  /// out_of_memory with a table, before anything is allocated.
+  /// out_of_memory with a table, before anything is allocated. on_progress: share that is done, 0..1.
   LoadedModel(const std::string& name, Machine& machine, const ComputeOptions& options,
-              const model::PoolOptions& caches, bool quiet);
+              const model::PoolOptions& caches, bool quiet,
+              const std::function<void(double)>& on_progress = {});
   /// How it was loaded: {"seconds": s, "weights": "packed", "packed and cached" or "from the
   /// cache"}
   json::object start() const;
@@ -97,5 +99,6 @@ Command add_logits(CLI::App& app);
 Command add_bench(CLI::App& app);
 Command add_doctor(CLI::App& app);
 Command add_export(CLI::App& app);
+Command add_serve(CLI::App& app);
 
 }  // namespace octet::cli

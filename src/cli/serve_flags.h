@@ -112,6 +112,7 @@ struct ServeFlags {
 /// dashes, --json-flag.key.key value; --config FILE (flat_yaml.h); OCTET_<FLAG> and VLLM_API_KEY of
 /// the environment. Command line before file before environment before defaults. The last of equal
 /// flags wins; lists are appended to.
+/// What contradicts itself or would be unsafe is refused, too.
 /// Errors: invalid_argument naming the flag, where it stood, what was expected, and the nearest
 /// flag for an unknown one.
 /// Cost: microseconds. Reads the file of --config, nothing else.

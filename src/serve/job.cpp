@@ -189,7 +189,7 @@ generate::Request EngineJob::make_request() {
   request.sampling.logprobs_mode = service_.options().logprobs_mode;
   request.sampling.min_tokens = std::min(request.sampling.min_tokens, max_tokens_);
   request.sampling.min_tokens_stop_ids = stop_ids_;
-  if (!job_.has_seed) request.sampling.seed = random_bits();
+  if (!job_.has_seed) request.sampling.seed = service_.options().seed.value_or(random_bits());
   request.max_tokens = std::max<std::int64_t>(1, max_tokens_);
   request.stop_ids = stop_ids_;
   request.repetition = job_.repetition;

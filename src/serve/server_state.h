@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -35,6 +36,8 @@ class ServerState {
   /// {"status": "ok"}, or what is missing with "progress" and an error object.
   json::object health() const;
   SsePinger& pinger() { return pinger_; }
+  /// Of the HTTP server, for the metrics. Set before it starts; may be empty.
+  std::function<HttpStatus()> http_status;
 
  private:
   HttpError unavailable() const;

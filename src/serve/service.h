@@ -30,6 +30,7 @@ struct ServiceOptions {
   generate::LogprobsMode logprobs_mode = generate::LogprobsMode::raw_logprobs;
   std::int64_t stream_interval = 1, auto_think_reserve = 0;
   std::int64_t reasoning_budget = -1;
+  std::optional<std::uint64_t> seed;  ///< of requests without one; absent: a new one each time
   std::string reasoning_budget_message;
   double sse_ping_seconds = 15;
   std::size_t stream_queue_bytes = 1 << 20;  ///< HttpOptions' one: a reader with more waits

@@ -279,8 +279,11 @@ void Connection::dispatch() {
 void Connection::refuse(const HttpError& error, bool keep_alive) {
   if (request_.path.empty()) {
     // Refused before its head was read: as much of its first line as there is tells the dialect.
-    request_.method = parser_ ? parser_->method : "";
-    std::string_view target = parser_ ? parser_->target : "";
+    std::string_view target;
+    if (parser_) {
+      request_.method = parser_->method;
+      target = parser_->target;
+    }
     if (target.empty()) {
       target = in_;
       target.remove_prefix(std::min(target.find(' '), target.size() - 1) + 1);

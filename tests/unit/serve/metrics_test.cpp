@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <set>
 #include <sstream>
@@ -151,6 +152,16 @@ TEST(Metrics, Values) {
   EXPECT_GT(v("process_resident_memory_bytes"), 1e6);
   EXPECT_GT(v("process_open_fds"), 2);
   EXPECT_GT(v("process_start_time_seconds"), 1.6e9);
+}
+
+TEST(Metrics, TimesThatAreNoneCountAsZero) {
+  Metrics m("m");
+  for (const double bad : {-1.0, std::nan(""), -1e300}) m.count_token_gap(bad);
+  m.count_token_gap(1e300);
+  const Scrape s = scrape(m.text({}, {}, false));
+  const std::string name = "vllm:inter_token_latency_seconds_";
+  EXPECT_EQ(s.values.at(name + R"(bucket{model_name="m",engine="0",le="0.001"})"), 3);
+  EXPECT_EQ(s.values.at(name + R"(sum{model_name="m",engine="0"})"), 1e9);
 }
 
 TEST(Metrics, BucketsOfLengthsEndAtTheContext) {

@@ -143,6 +143,19 @@ TEST(ResponsesRequest, Text) {
             ContentFormat::Kind::json_object);
 }
 
+// A response repeats what was read, not whatever else a client put beside it.
+TEST(ResponsesRequest, TheEchoHoldsNothingElse) {
+  const ResponsesRequest r = read(with(
+      R"("tools": [{"type": "function", "name": "f", "junk": "x"}],
+         "tool_choice": {"type": "allowed_tools", "tools": [{"type": "function", "name": "f"}], "junk": 1},
+         "text": {"format": {"type": "json_schema", "name": "n", "schema": {}, "junk": 1}, "junk": 1},
+         "reasoning": {"junk": 1})"));
+  EXPECT_EQ(to_json(r.echo).find("junk"), std::string::npos) << to_json(r.echo);
+  EXPECT_EQ(
+      to_json(r.echo.at("tool_choice")),
+      R"({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]})");
+}
+
 TEST(ResponsesRequest, Reasoning) {
   const auto kwargs = [](const std::string& fields) {
     return to_json(read(with(fields)).job.chat->kwargs);
@@ -216,6 +229,7 @@ TEST(ResponsesRequest, WhatIsWrongIsNamed) {
       {with(R"("include": [1])"), "include[0]"},
       {with(R"("truncation": "some")"), "truncation"},
       {with(R"("metadata": [])"), "metadata"},
+      {with(R"("metadata": {"a": 1})"), "metadata"},
       {with(R"("instructions": 1)"), "instructions"},
       {with(R"("reasoning": {"effort": "much"})"), "reasoning.effort"},
       {with(R"("text": {"format": {"type": "json_schema"}})"), "text.format.schema"},
