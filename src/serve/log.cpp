@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <ctime>
@@ -65,8 +66,8 @@ std::string quoted(std::string_view text) {
 // Text that reads well bare: no blanks, nothing escaped.
 std::string bare_or_quoted(std::string_view text) {
   const std::string escaped = log_escape(cut(text));
-  const bool plain = !text.empty() && escaped == text &&
-                     text.find_first_of(" ='") == std::string_view::npos;
+  const bool plain =
+      !text.empty() && escaped == text && text.find_first_of(" ='") == std::string_view::npos;
   return plain ? escaped : quoted(text);
 }
 
@@ -85,6 +86,7 @@ void write_line(const LogOptions& options, const std::string& line) {
   std::size_t done = 0;
   while (done < line.size()) {
     const ssize_t n = ::write(STDERR_FILENO, line.data() + done, line.size() - done);
+    if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return;
     done += static_cast<std::size_t>(n);
   }
@@ -196,7 +198,8 @@ Throughput throughput(const generate::EngineStatus& before, const generate::Engi
 
 std::string to_string(const Throughput& t) {
   return fmt::format(
-      "{:.1f} prompt tokens/s, {:.1f} generated tokens/s, {} running, {} waiting, KV cache {:.1f} % "
+      "{:.1f} prompt tokens/s, {:.1f} generated tokens/s, {} running, {} waiting, KV cache {:.1f} "
+      "% "
       "used, prefix cache {:.1f} % hits",
       t.prompt_tokens_per_second, t.generation_tokens_per_second, t.running, t.waiting,
       t.kv_usage * 100, t.prefix_hit_rate * 100);

@@ -26,8 +26,8 @@ using LogFields = std::initializer_list<LogField>;
 struct LogOptions {
   LogLevel level = LogLevel::info;
   LogFormat format = LogFormat::text;
-  bool access = true;                            ///< a line for each request
-  std::vector<std::string> quiet_paths;          ///< paths without such lines, "/health"
+  bool access = true;                           ///< a line for each request
+  std::vector<std::string> quiet_paths;         ///< paths without such lines, "/health"
   std::function<void(std::string_view)> write;  ///< gets whole lines; empty: stderr
 };
 /// Before the threads start; the process's one log.
@@ -51,9 +51,9 @@ std::string log_escape(std::string_view text);
 struct Throughput {
   double prompt_tokens_per_second = 0, generation_tokens_per_second = 0;
   std::int64_t running = 0, waiting = 0;
-  double kv_usage = 0;           ///< 0..1
-  double prefix_hit_rate = 0;    ///< 0..1, of the tokens looked up between the looks
-  bool active = false;           ///< anything ran, waits or was done: worth a line
+  double kv_usage = 0;         ///< 0..1
+  double prefix_hit_rate = 0;  ///< 0..1, of the tokens looked up between the looks
+  bool active = false;         ///< anything ran, waits or was done: worth a line
 };
 Throughput throughput(const generate::EngineStatus& before, const generate::EngineStatus& after,
                       double seconds);

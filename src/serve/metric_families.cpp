@@ -49,8 +49,7 @@ void MetricFamilies::histogram(const std::string& name, const std::string& help,
     total += static_cast<std::uint64_t>(histogram.count(i));
     auto& bucket = out.bucket.emplace_back();
     bucket.cumulative_count = total;
-    bucket.upper_bound =
-        i < bounds.size() ? bounds[i] : std::numeric_limits<double>::infinity();
+    bucket.upper_bound = i < bounds.size() ? bounds[i] : std::numeric_limits<double>::infinity();
   }
   out.sample_count = total;
   out.sample_sum = histogram.sum();

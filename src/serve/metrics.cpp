@@ -18,7 +18,7 @@ using Counter = std::atomic<std::int64_t>;
 constexpr double kNano = 1e9;
 
 std::vector<double> first_token_bounds() {
-  return {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75,
+  return {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
           1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
 }
 // vLLM's, and three below them.
@@ -27,7 +27,8 @@ std::vector<double> token_bounds() {
           .4,   .5,    .75,  1,   2.5,  5,   7.5,  10, 20,  40, 80};
 }
 std::vector<double> request_bounds() {
-  return {.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+  return {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
+          30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
 }
 std::vector<double> step_bounds() {
   return {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
@@ -49,8 +50,8 @@ std::vector<double> length_bounds(std::int64_t max) {
 }
 
 constexpr std::array<const char*, 5> kReasons{"stop", "length", "abort", "error", "repetition"};
-constexpr std::array<const char*, 8> kMethods{"GET",    "POST",  "HEAD",    "OPTIONS",
-                                              "DELETE", "PATCH", "PUT",     "other"};
+constexpr std::array<const char*, 8> kMethods{"GET",    "POST",  "HEAD", "OPTIONS",
+                                              "DELETE", "PATCH", "PUT",  "other"};
 
 std::size_t method_index(const std::string& method) {
   for (std::size_t i = 0; i + 1 < kMethods.size(); ++i)

@@ -14,8 +14,8 @@ namespace octet::serve {
 namespace {
 
 MessagesRequest read(Service& service, const Exchange& exchange, bool counting) {
-  MessagesRequest request = read_messages_request(parse_body(exchange.request()),
-                                                  context_of(service), counting);
+  MessagesRequest request =
+      read_messages_request(parse_body(exchange.request()), context_of(service), counting);
   note_unknown_fields(exchange.request().path, request.unused);
   return request;
 }

@@ -85,8 +85,7 @@ json::array text_blocks(FieldReader& owner, std::string_view name, std::string_v
     parts.push_back(text_part(content->get_string()));
     return parts;
   }
-  if (!content->is_array())
-    bad_field(path, "{}: expected a string or an array of blocks", path);
+  if (!content->is_array()) bad_field(path, "{}: expected a string or an array of blocks", path);
   const json::array& blocks = content->get_array();
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     FieldReader block(blocks[i], fmt::format("{}[{}]", path, i));

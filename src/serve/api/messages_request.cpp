@@ -119,8 +119,7 @@ void read_thinking(FieldReader& body, const RequestContext& context, Job& job) {
 bool begins_answer(const json::array& messages) {
   if (messages.empty()) return false;
   const json::object& last = messages.back().as_object();
-  return last.at("role") == "assistant" && !last.contains("tool_calls") &&
-         last.at("content") != "";
+  return last.at("role") == "assistant" && !last.contains("tool_calls") && last.at("content") != "";
 }
 
 }  // namespace

@@ -30,10 +30,10 @@ json::object message_usage(const Usage& usage) {
 HttpError anthropic_error(const HttpError& error) {
   const json::value* tokens = error.extra().if_contains("n_prompt_tokens");
   const json::value* context = error.extra().if_contains("n_ctx");
-  const std::string message =
-      tokens && context ? fmt::format("prompt is too long: {} tokens > {} maximum",
-                                      to_json(*tokens), to_json(*context))
-                        : error.what();
+  const std::string message = tokens && context
+                                  ? fmt::format("prompt is too long: {} tokens > {} maximum",
+                                                to_json(*tokens), to_json(*context))
+                                  : error.what();
   HttpError out(error.status() == 503 ? 529 : error.status(), message, error.param(),
                 error.extra());
   out.headers = error.headers;
@@ -43,8 +43,12 @@ HttpError anthropic_error(const HttpError& error) {
 namespace {
 
 json::object new_message(const std::string& id, const std::string& model) {
-  return {{"id", id},       {"type", "message"},   {"role", "assistant"},
-          {"model", model}, {"content", json::array{}}, {"stop_reason", nullptr},
+  return {{"id", id},
+          {"type", "message"},
+          {"role", "assistant"},
+          {"model", model},
+          {"content", json::array{}},
+          {"stop_reason", nullptr},
           {"stop_sequence", nullptr}};
 }
 
@@ -139,8 +143,9 @@ MessageStream::MessageStream(std::shared_ptr<SseStream> stream, std::string id, 
       id_(std::move(id)),
       model_(std::move(model)),
       queue_bytes_(queue_bytes),
-      blocks_([this](Step step, AnswerBlock& block,
-                     std::string_view piece) { block_changed(step, block, piece); }) {}
+      blocks_([this](Step step, AnswerBlock& block, std::string_view piece) {
+        block_changed(step, block, piece);
+      }) {}
 
 bool MessageStream::ready() {
   const Exchange& exchange = *stream_->exchange();
@@ -213,9 +218,8 @@ void MessageStream::on_error(const HttpError& error) {
 void MessageStream::block_changed(Step step, AnswerBlock& block, std::string_view piece) {
   name_calls(step, block);
   const auto send_delta = [&](json::object change) {
-    send("content_block_delta", {{"type", "content_block_delta"},
-                                 {"index", block.index},
-                                 {"delta", std::move(change)}});
+    send("content_block_delta",
+         {{"type", "content_block_delta"}, {"index", block.index}, {"delta", std::move(change)}});
   };
   switch (step) {
     case Step::begin:

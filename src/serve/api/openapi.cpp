@@ -28,8 +28,8 @@ json::object field_schema(const ApiField& field) {
     choices.push_back(type_schema(types.substr(0, bar)));
     types = bar == std::string_view::npos ? std::string_view() : types.substr(bar + 1);
   }
-  json::object out = choices.size() == 1 ? choices[0].as_object()
-                                         : json::object{{"anyOf", std::move(choices)}};
+  json::object out =
+      choices.size() == 1 ? choices[0].as_object() : json::object{{"anyOf", std::move(choices)}};
   if (field.min) out["minimum"] = *field.min;
   if (field.max) out["maximum"] = *field.max;
   if (field.above) out["exclusiveMinimum"] = *field.above;
@@ -65,14 +65,13 @@ json::object operation(const ApiEndpoint& endpoint) {
   json::object out{{"operationId", endpoint.id}, {"summary", endpoint.text}};
   const bool anthropic = endpoint.path.starts_with("/v1/messages");
   json::object responses;
-  json::object ok =
-      response("The answer.", endpoint.answer_type,
-               endpoint.answer.empty() ? json::object{} : reference(endpoint.answer));
+  json::object ok = response("The answer.", endpoint.answer_type,
+                             endpoint.answer.empty() ? json::object{} : reference(endpoint.answer));
   if (endpoint.streams)
     ok["content"].as_object()["text/event-stream"] = {{"schema", {{"type", "string"}}}};
   responses["200"] = std::move(ok);
-  responses["default"] = response("An error.", "application/json",
-                                  reference(anthropic ? "AnthropicError" : "Error"));
+  responses["default"] =
+      response("An error.", "application/json", reference(anthropic ? "AnthropicError" : "Error"));
   out["responses"] = std::move(responses);
   if (!endpoint.request.empty())
     out["requestBody"] = {
@@ -81,10 +80,8 @@ json::object operation(const ApiEndpoint& endpoint) {
   if (const std::size_t hole = endpoint.path.find('{'); hole != std::string_view::npos) {
     const std::string_view name =
         endpoint.path.substr(hole + 1, endpoint.path.find('}') - hole - 1);
-    out["parameters"] = json::array{json::object{{"name", name},
-                                                 {"in", "path"},
-                                                 {"required", true},
-                                                 {"schema", {{"type", "string"}}}}};
+    out["parameters"] = json::array{json::object{
+        {"name", name}, {"in", "path"}, {"required", true}, {"schema", {{"type", "string"}}}}};
   }
   if (endpoint.is_public) out["security"] = json::array();
   return out;

@@ -9,7 +9,7 @@ namespace {
 
 using Fields = std::vector<ApiField>;
 
-const std::vector<std::string_view> kEfforts{"none", "minimal", "low",  "medium",
+const std::vector<std::string_view> kEfforts{"none", "minimal", "low", "medium",
                                              "high", "xhigh",   "max"};
 
 // Fields that all of OpenAI's endpoints share.
@@ -77,7 +77,9 @@ Fields chat() {
 Fields completion() {
   return with(
       {
-          {.name = "prompt", .type = "any", .required = true,
+          {.name = "prompt",
+           .type = "any",
+           .required = true,
            .text = "A string, strings, token ids or lists of them; none empty."},
           {.name = "max_tokens", .type = "integer", .min = 0},
           {.name = "n", .type = "integer", .min = 1},
@@ -165,9 +167,7 @@ std::vector<ApiSchema> request_parts() {
         {.name = "json_schema", .type = "object"}}},
       {"ResponseItem",
        {{.name = "type", .type = "string"},
-        {.name = "role",
-         .type = "string",
-         .values = {"user", "assistant", "system", "developer"}},
+        {.name = "role", .type = "string", .values = {"user", "assistant", "system", "developer"}},
         {.name = "content", .type = "string|object[]|null"},
         {.name = "call_id", .type = "string"},
         {.name = "name", .type = "string"},
@@ -258,8 +258,7 @@ std::vector<ApiSchema> answers() {
          .values = {"end_turn", "max_tokens", "stop_sequence", "tool_use"}},
         {.name = "stop_sequence", .type = "string|null", .required = true},
         {.name = "usage", .type = "object", .required = true}}},
-      {"InputTokens",
-       {{.name = "input_tokens", .type = "integer", .required = true, .min = 0}}},
+      {"InputTokens", {{.name = "input_tokens", .type = "integer", .required = true, .min = 0}}},
       {"Models",
        {{.name = "object", .type = "string", .required = true, .values = {"list"}},
         {.name = "data", .type = "#Model[]", .required = true}}},
@@ -298,7 +297,11 @@ ApiEndpoint post(std::string_view path, std::string_view id, std::string_view te
 
 ApiEndpoint get(std::string_view path, std::string_view id, std::string_view text,
                 std::string_view answer = {}, bool is_public = false) {
-  return {.method = "get", .path = path, .id = id, .text = text, .answer = answer,
+  return {.method = "get",
+          .path = path,
+          .id = id,
+          .text = text,
+          .answer = answer,
           .is_public = is_public};
 }
 

@@ -34,8 +34,9 @@ ResponseBuilder::ResponseBuilder(ResponseHead head, const tokenizer::Tokenizer& 
     : head_(std::move(head)),
       token_text_(tokenizer, false),
       change_(std::move(change)),
-      blocks_([this](Step step, AnswerBlock& block,
-                     std::string_view piece) { changed(step, block, piece); }) {}
+      blocks_([this](Step step, AnswerBlock& block, std::string_view piece) {
+        changed(step, block, piece);
+      }) {}
 
 void ResponseBuilder::changed(Step step, AnswerBlock& block, std::string_view piece) {
   if (step == Step::begin) block.id = new_item_id(block.kind);
@@ -86,8 +87,9 @@ json::object ResponseBuilder::item(const AnswerBlock& block, std::string_view st
   if (status != "in_progress") content.push_back(part(block, true));
   switch (block.kind) {
     case Kind::reasoning:
-      return {{"id", block.id},         {"type", "reasoning"},     {"summary", json::array()},
-              {"content", std::move(content)}, {"encrypted_content", ""}, {"status", status}};
+      return {{"id", block.id},           {"type", "reasoning"},
+              {"summary", json::array()}, {"content", std::move(content)},
+              {"encrypted_content", ""},  {"status", status}};
     case Kind::text:
       return {{"id", block.id},
               {"type", "message"},
@@ -97,12 +99,9 @@ json::object ResponseBuilder::item(const AnswerBlock& block, std::string_view st
     case Kind::call:
       break;
   }
-  return {{"id", block.id},
-          {"type", "function_call"},
-          {"call_id", "call_" + block.id.substr(3)},
-          {"name", block.name},
-          {"arguments", block.text},
-          {"status", status}};
+  return {
+      {"id", block.id},     {"type", "function_call"}, {"call_id", "call_" + block.id.substr(3)},
+      {"name", block.name}, {"arguments", block.text}, {"status", status}};
 }
 
 std::string_view ResponseBuilder::final_event() const {

@@ -58,13 +58,15 @@ std::string joined(const json::array& parts) {
 
 // Calls of tools that run in OpenAI's cloud, and what they brought: nothing that this model saw.
 bool is_cloud_item(std::string_view type) {
-  constexpr std::array kTypes = {
-      "web_search_call",       "file_search_call",    "code_interpreter_call",
-      "image_generation_call", "computer_call",       "computer_call_output",
-      "local_shell_call",      "shell_call",          "local_shell_call_output",
-      "shell_call_output",     "mcp_list_tools",      "mcp_approval_request",
-      "mcp_approval_response", "mcp_call",            "apply_patch_call",
-      "compaction",            "apply_patch_call_output"};
+  constexpr std::array kTypes = {"web_search_call",         "file_search_call",
+                                 "code_interpreter_call",   "image_generation_call",
+                                 "computer_call",           "computer_call_output",
+                                 "local_shell_call",        "shell_call",
+                                 "local_shell_call_output", "shell_call_output",
+                                 "mcp_list_tools",          "mcp_approval_request",
+                                 "mcp_approval_response",   "mcp_call",
+                                 "apply_patch_call",        "compaction",
+                                 "apply_patch_call_output"};
   for (const std::string_view known : kTypes)
     if (type == known) return true;
   return false;

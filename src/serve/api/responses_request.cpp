@@ -54,8 +54,13 @@ void read_tools(FieldReader& body, ResponsesRequest& out) {
       if (const json::value* parameters = tool.find("parameters"))
         function.parameters = *parameters;
       function.strict = tool.boolean("strict").value_or(false);
+      // What is shown is what was read: a response isn't the place to send back anything else.
+      shown.push_back(json::object{{"type", "function"},
+                                   {"name", function.name},
+                                   {"description", function.description},
+                                   {"parameters", function.parameters},
+                                   {"strict", function.strict}});
       add_tool(out.job, std::move(function), tool.path("name"), tool.path("parameters"));
-      shown.push_back((*tools)[i]);
     }
   }
   out.echo["tools"] = std::move(shown);
@@ -85,8 +90,8 @@ void read_tool_choice(FieldReader& body, ResponsesRequest& out) {
   std::string path = "tool_choice";
   out.echo["tool_choice"] = "auto";
   if (const json::value* value = body.find("tool_choice")) {
-    out.echo["tool_choice"] = *value;
     if (value->is_string()) {
+      out.echo["tool_choice"] = *value;
       const auto mode = body.one_of("tool_choice", {"none", "auto", "required"});
       if (*mode == "none") job.tool_choice.mode = Mode::none;
       if (*mode == "required") job.tool_choice.mode = Mode::required;
@@ -99,9 +104,17 @@ void read_tool_choice(FieldReader& body, ResponsesRequest& out) {
         if (!name) bad_field(path, "{} is missing: which function is to be called", path);
         job.tool_choice.mode = Mode::named;
         job.tool_choice.name = *name;
+        out.echo["tool_choice"] = json::object{{"type", "function"}, {"name", *name}};
       } else if (type == "allowed_tools") {
         path = "tool_choice.tools";
         read_allowed(choice, job);
+        json::array names;
+        for (const std::string& name : job.tool_choice.allowed)
+          names.push_back(json::object{{"type", "function"}, {"name", name}});
+        const bool required = job.tool_choice.mode == Mode::required;
+        out.echo["tool_choice"] = json::object{{"type", "allowed_tools"},
+                                               {"mode", required ? "required" : "auto"},
+                                               {"tools", std::move(names)}};
       } else {
         bad_field("tool_choice.type",
                   "tool_choice.type: expected function or allowed_tools, found \"{}\"",
@@ -125,6 +138,7 @@ void read_text(FieldReader& body, ResponsesRequest& out) {
       const auto type = format.one_of("type", {"text", "json_object", "json_schema"});
       if (!type) bad_field("text.format.type", "text.format.type is missing");
       ContentFormat& to = out.job.format;
+      json::object seen{{"type", *type}};
       to.param = "text.format";
       if (*type == "json_object") to.kind = Format::json_object;
       if (*type == "json_schema") {
@@ -134,9 +148,11 @@ void read_text(FieldReader& body, ResponsesRequest& out) {
         if (!schema) bad_field(to.param, "{} is missing", to.param);
         to.schema = *schema;
         to.strict = format.boolean("strict").value_or(false);
-        format.string("name", 256);
+        seen["name"] = format.string("name", 256).value_or("");
+        seen["schema"] = to.schema;
+        seen["strict"] = to.strict;
       }
-      shown["format"] = *wanted;
+      shown["format"] = std::move(seen);
     }
   }
   out.echo["text"] = std::move(shown);
@@ -148,8 +164,8 @@ void read_reasoning(FieldReader& body, const RequestContext& context, ResponsesR
   std::optional<bool> thinking;
   if (const json::value* value = body.find("reasoning")) {
     FieldReader reasoning(*value, "reasoning");
-    effort = reasoning.one_of("effort",
-                              {"none", "minimal", "low", "medium", "high", "xhigh", "max"});
+    effort =
+        reasoning.one_of("effort", {"none", "minimal", "low", "medium", "high", "xhigh", "max"});
     if (effort) {
       shown["effort"] = *effort;
       thinking = *effort != "none";
@@ -170,6 +186,18 @@ void read_logprobs(FieldReader& body, const RequestContext& context, ResponsesRe
   out.echo["top_logprobs"] = top == -2 ? context.vocab_size : std::int64_t{top};
   out.logprobs = out.logprobs || top != 0;
   if (out.logprobs) out.job.sampling.num_logprobs = top;
+}
+
+// At most 16 short strings, as OpenAI has it; the response repeats them.
+const json::object* read_metadata(FieldReader& body) {
+  const json::object* metadata = body.object("metadata");
+  if (!metadata) return nullptr;
+  if (metadata->size() > 16)
+    bad_field("metadata", "metadata: expected at most 16 entries, found {}", metadata->size());
+  for (const auto& [key, value] : *metadata)
+    if (key.size() > 64 || !value.is_string() || value.get_string().size() > 512)
+      bad_field("metadata", "metadata: expected keys of up to 64 bytes and strings of up to 512");
+  return metadata;
 }
 
 template <typename T>
@@ -204,9 +232,9 @@ ResponsesRequest read_responses_request(const json::value& value, const RequestC
   read_reasoning(body, context, out);
   read_logprobs(body, context, out);
   const auto truncation = body.one_of("truncation", {"auto", "disabled"});
-  const json::object* metadata = body.object("metadata");
+  const json::object* metadata = read_metadata(body);
   const auto max_calls = body.integer("max_tool_calls", 1);
-  const auto user = body.string("user");
+  const auto user = body.string("user", 512);
   // Which tokens are the message's can only be told as they come.
   set_common(job, context, out.stream || out.logprobs);
 

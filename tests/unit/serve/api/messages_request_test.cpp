@@ -5,7 +5,11 @@
 namespace octet::serve {
 namespace {
 
-MessagesRequest read(const std::string& body, TestServer server = {}, bool counting = false) {
+using test::Refusal;
+using test::refusal;
+using test::RequestWorld;
+
+MessagesRequest read(const std::string& body, RequestWorld server = {}, bool counting = false) {
   return read_messages_request(parse_json(body, "body"), server.context(), counting);
 }
 
@@ -27,8 +31,8 @@ std::string assistant(const std::string& blocks) {
 std::string messages_of(const std::string& body) {
   return to_json(read(body).job.chat->messages);
 }
-Thrown refused(const std::string& body) {
-  return thrown_by([&] { read(body); });
+Refusal refused(const std::string& body) {
+  return refusal([&] { read(body); });
 }
 
 TEST(MessagesRequest, TheLeast) {
@@ -56,7 +60,7 @@ TEST(MessagesRequest, SamplingAndStops) {
 }
 
 TEST(MessagesRequest, DefaultsAreTheModels) {
-  TestServer server;
+  RequestWorld server;
   server.defaults.temperature = 0.6;
   server.defaults.top_k = 20;
   const MessagesRequest r = read(with(""), server);
@@ -98,14 +102,12 @@ TEST(MessagesRequest, ToolResultsComeBeforeTheText) {
            "content": [{"type": "text", "text": "two"}, {"type": "tool_reference", "tool_name": "f"}]},
           {"type": "tool_result", "tool_use_id": "t3", "is_error": true},
           {"type": "text", "text": "Well?"}])");
-  EXPECT_EQ(
-      messages_of(body),
-      R"([{"role": "tool", "content": "one", "tool_call_id": "t1"}, )"
-      R"({"role": "tool", "content": [{"type": "text", "text": "two"}, )"
-      R"({"type": "text", "text": "f"}], "tool_call_id": "t2"}, )"
-      R"({"role": "tool", "content": "error", "tool_call_id": "t3"}, )"
-      R"({"role": "user", "content": [{"type": "text", "text": "And?"}, )"
-      R"({"type": "text", "text": "Well?"}]}])");
+  EXPECT_EQ(messages_of(body), R"([{"role": "tool", "content": "one", "tool_call_id": "t1"}, )"
+                               R"({"role": "tool", "content": [{"type": "text", "text": "two"}, )"
+                               R"({"type": "text", "text": "f"}], "tool_call_id": "t2"}, )"
+                               R"({"role": "tool", "content": "error", "tool_call_id": "t3"}, )"
+                               R"({"role": "user", "content": [{"type": "text", "text": "And?"}, )"
+                               R"({"type": "text", "text": "Well?"}]}])");
 }
 
 TEST(MessagesRequest, OnlyToolResultsMakeNoEmptyUserTurn) {
@@ -131,7 +133,8 @@ TEST(MessagesRequest, AssistantBlocks) {
 
 TEST(MessagesRequest, CallsAloneHaveNoContent) {
   const json::array messages =
-      read(assistant(R"([{"type": "text", "text": ""}, {"type": "tool_use", "id": "t", "name": "f"}])"))
+      read(assistant(
+               R"([{"type": "text", "text": ""}, {"type": "tool_use", "id": "t", "name": "f"}])"))
           .job.chat->messages;
   EXPECT_TRUE(messages[1].at("content").is_null());
   EXPECT_EQ(to_json(messages[1].at("tool_calls").at(0).at("function").at("arguments")), "{}");
@@ -142,7 +145,7 @@ TEST(MessagesRequest, DocumentsOfText) {
                                   "source": {"type": "text", "media_type": "text/plain", "data": "D"}}])")),
             R"([{"role": "user", "content": [{"type": "text", "text": "T\n"}, )"
             R"({"type": "text", "text": "D"}]}])");
-  const Thrown pdf = refused(user(
+  const Refusal pdf = refused(user(
       R"([{"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": ""}}])"));
   EXPECT_EQ(pdf.status, 400);
   EXPECT_EQ(pdf.param, "messages[0].content[0].source.type");
@@ -150,16 +153,18 @@ TEST(MessagesRequest, DocumentsOfText) {
 
 TEST(MessagesRequest, ALastAssistantTurnIsContinued) {
   const auto last = [](const std::string& content) {
-    return read(with_messages(R"([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": )" +
-                              content + "}]"))
+    return read(with_messages(
+                    R"([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": )" +
+                    content + "}]"))
         .job;
   };
   const Job job = last(R"("{")");
   EXPECT_TRUE(job.chat->continue_final_message);
   EXPECT_FALSE(job.chat->add_generation_prompt);
   EXPECT_FALSE(last(R"([{"type": "thinking", "thinking": "x"}])").chat->continue_final_message);
-  EXPECT_FALSE(last(R"([{"type": "text", "text": "x"}, {"type": "tool_use", "id": "t", "name": "f"}])")
-                   .chat->continue_final_message);
+  EXPECT_FALSE(
+      last(R"([{"type": "text", "text": "x"}, {"type": "tool_use", "id": "t", "name": "f"}])")
+          .chat->continue_final_message);
 }
 
 constexpr const char* kTools =
@@ -209,7 +214,7 @@ TEST(MessagesRequest, Thinking) {
 
 // serving.md §12.5: the request's kwargs, then thinking, then the server's defaults.
 TEST(MessagesRequest, KwargsPrecedence) {
-  TestServer server;
+  RequestWorld server;
   server.options.default_chat_template_kwargs = {{"enable_thinking", false}, {"x", 1}};
   const auto kwargs = [&](const std::string& fields) {
     return to_json(read(with(fields), server).job.chat->kwargs);
@@ -222,8 +227,9 @@ TEST(MessagesRequest, KwargsPrecedence) {
 }
 
 TEST(MessagesRequest, Format) {
-  for (const char* field : {R"("output_config": {"format": {"type": "json_schema", "schema": {"a": 1}}})",
-                            R"("output_format": {"type": "json_schema", "schema": {"a": 1}})"}) {
+  for (const char* field :
+       {R"("output_config": {"format": {"type": "json_schema", "schema": {"a": 1}}})",
+        R"("output_format": {"type": "json_schema", "schema": {"a": 1}})"}) {
     const Job job = read(with(field)).job;
     EXPECT_EQ(job.format.kind, ContentFormat::Kind::json_schema);
     EXPECT_EQ(to_json(job.format.schema), R"({"a": 1})");
@@ -267,7 +273,8 @@ TEST(MessagesRequest, WhatIsWrongIsNamed) {
       {user(R"([{"type": "tool_result", "tool_use_id": "t", "content": 7}])"),
        "messages[0].content[0].content"},
       {user(R"([{"type": "document"}])"), "messages[0].content[0].source"},
-      {assistant(R"([{"type": "tool_result", "tool_use_id": "t"}])"), "messages[1].content[0].type"},
+      {assistant(R"([{"type": "tool_result", "tool_use_id": "t"}])"),
+       "messages[1].content[0].type"},
       {assistant(R"([{"type": "tool_use", "name": "y"}])"), "messages[1].content[0].id"},
       {assistant(R"([{"type": "tool_use", "id": "x"}])"), "messages[1].content[0].name"},
       {assistant(R"([{"type": "tool_use", "id": "x", "name": "y", "input": "{}"}])"),
@@ -297,14 +304,15 @@ TEST(MessagesRequest, WhatIsWrongIsNamed) {
       {with(R"("thinking": {"type": "on"})"), "thinking.type"},
       {with(R"("thinking": {"type": "enabled", "budget_tokens": 0})"), "thinking.budget_tokens"},
       {with(R"("output_config": {"effort": "huge"})"), "output_config.effort"},
-      {with(R"("output_config": {"format": {"type": "json_schema"}})"), "output_config.format.schema"},
+      {with(R"("output_config": {"format": {"type": "json_schema"}})"),
+       "output_config.format.schema"},
       {with(R"("output_config": {"format": {"type": "xml"}})"), "output_config.format.type"},
       {R"({"max_tokens": 0, "messages": [{"role": "user", "content": "x"}]})", "max_tokens"},
       {R"({"max_tokens": 1e300, "messages": [{"role": "user", "content": "x"}]})", "max_tokens"},
       {R"({"max_tokens": -9223372036854775808, "messages": []})", "max_tokens"},
   };
   for (const auto& [body, param] : cases) {
-    const Thrown t = refused(body);
+    const Refusal t = refused(body);
     EXPECT_EQ(t.status, 400) << body;
     EXPECT_EQ(t.param, param) << body << " -> " << t.message;
     EXPECT_NE(t.message.find(param), std::string::npos) << t.message;

@@ -7,12 +7,17 @@
 namespace octet::serve {
 namespace {
 
+using test::DialectExchange;
+using test::event;
+using test::events;
+using test::prompt_of;
+
 using K = AnswerEvent::Kind;
 using Events = std::vector<AnswerEvent>;
 
 // A stream and what it writes to.
 struct Streamed {
-  std::shared_ptr<RecordedExchange> exchange = std::make_shared<RecordedExchange>("/v1/messages");
+  std::shared_ptr<DialectExchange> exchange = std::make_shared<DialectExchange>("/v1/messages");
   std::shared_ptr<SseStream> sse = std::make_shared<SseStream>(exchange, MessageStream::ping());
   MessageStream stream{sse, "msg_1", "m", 1000};
 };
@@ -24,8 +29,9 @@ void thinking_and_call(JobListener& to) {
   to.on_progress({.total = 310, .cached = 256, .processed = 310});
   to.on_events(0, Events{event(K::reasoning, "Need weather")}, {});
   to.on_events(0, Events{event(K::tool_begin, "get_weather", 0)}, {});
-  to.on_events(0, Events{event(K::tool_arguments, R"({"city": "Paris"})", 0), event(K::tool_end, "", 0)},
-               {});
+  to.on_events(
+      0, Events{event(K::tool_arguments, R"({"city": "Paris"})", 0), event(K::tool_end, "", 0)},
+      {});
   ChoiceEnd end;
   end.finish_reason = "tool_calls";
   end.calls = 1;
@@ -37,7 +43,7 @@ void thinking_and_call(JobListener& to) {
 TEST(MessageStream, TheSpecificationsExample) {
   Streamed s;
   thinking_and_call(s.stream);
-  const auto got = frames(s.exchange->text);
+  const auto got = events(s.exchange->body());
   std::vector<std::pair<std::string, std::string>> expected = {
       {"message_start",
        R"({"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":54,"cache_creation_input_tokens":0,"cache_read_input_tokens":256,"output_tokens":0}}})"},
@@ -56,7 +62,7 @@ TEST(MessageStream, TheSpecificationsExample) {
       {"message_delta",
        R"({"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"input_tokens":54,"cache_creation_input_tokens":0,"cache_read_input_tokens":256,"output_tokens":58}})"},
       {"message_stop", R"({"type":"message_stop"})"}};
-  ASSERT_EQ(got.size(), expected.size()) << s.exchange->text;
+  ASSERT_EQ(got.size(), expected.size()) << s.exchange->body();
   for (std::size_t i = 0; i < got.size(); ++i) {
     json::value value = got[i].second;
     if (i == 5) {
@@ -67,26 +73,27 @@ TEST(MessageStream, TheSpecificationsExample) {
     EXPECT_EQ(got[i].first, expected[i].first);
     EXPECT_EQ(to_json(value), to_json(parse_json(expected[i].second, "expected")));
   }
-  EXPECT_TRUE(s.exchange->ended);
-  EXPECT_FALSE(s.exchange->closes);
+  EXPECT_TRUE(s.exchange->ended());
+  EXPECT_FALSE(s.exchange->close());
 }
 
 TEST(MessageWriter, ThinkingAndCall) {
-  auto exchange = std::make_shared<RecordedExchange>("/v1/messages");
+  auto exchange = std::make_shared<DialectExchange>("/v1/messages");
   MessageWriter writer(exchange, "msg_1", "m");
   thinking_and_call(writer);
-  EXPECT_EQ(exchange->status, 200);
-  json::value body = parse_json(exchange->body, "body");
+  EXPECT_EQ(exchange->status(), 200);
+  json::value body = parse_json(exchange->body(), "body");
   json::value& id = body.as_object()["content"].as_array()[1].as_object()["id"];
   EXPECT_TRUE(id.as_string().starts_with("toolu_"));
   id = "ID";
-  EXPECT_EQ(to_json(body),
-            R"({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", )"
-            R"("content": [{"type": "thinking", "thinking": "Need weather", "signature": ""}, )"
-            R"({"type": "tool_use", "id": "ID", "name": "get_weather", "input": {"city": "Paris"}}], )"
-            R"("stop_reason": "tool_use", "stop_sequence": null, )"
-            R"("usage": {"input_tokens": 54, "cache_creation_input_tokens": 0, )"
-            R"("cache_read_input_tokens": 256, "output_tokens": 58}})");
+  EXPECT_EQ(
+      to_json(body),
+      R"({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", )"
+      R"("content": [{"type": "thinking", "thinking": "Need weather", "signature": ""}, )"
+      R"({"type": "tool_use", "id": "ID", "name": "get_weather", "input": {"city": "Paris"}}], )"
+      R"("stop_reason": "tool_use", "stop_sequence": null, )"
+      R"("usage": {"input_tokens": 54, "cache_creation_input_tokens": 0, )"
+      R"("cache_read_input_tokens": 256, "output_tokens": 58}})");
 }
 
 TEST(MessageEnd, Reasons) {
@@ -116,21 +123,22 @@ TEST(MessageStream, AnEmptyAnswerIsStillAMessage) {
   s.stream.on_choice_end(0, end);
   s.stream.on_done({.prompt_tokens = 3, .completion_tokens = 1});
   std::string names;
-  for (const auto& [name, data] : frames(s.exchange->text)) names += name + " ";
+  for (const auto& [name, data] : events(s.exchange->body())) names += name + " ";
   EXPECT_EQ(names, "message_start message_delta message_stop ");
-  ASSERT_EQ(s.exchange->headers.size(), 1u);
-  EXPECT_EQ(s.exchange->headers[0].second, "1");
+  ASSERT_EQ(s.exchange->headers().size(), 1u);
+  EXPECT_EQ(s.exchange->headers()[0].second, "1");
 }
 
 TEST(MessageStream, ACallThatWasCutOffIsClosed) {
   Streamed s;
   s.stream.on_admitted(prompt_of(3), 1, false);
-  s.stream.on_events(0, Events{event(K::tool_begin, "f", 0), event(K::tool_arguments, "{\"a", 0)}, {});
+  s.stream.on_events(0, Events{event(K::tool_begin, "f", 0), event(K::tool_arguments, "{\"a", 0)},
+                     {});
   ChoiceEnd end;
   end.finish_reason = "length";
   s.stream.on_choice_end(0, end);
   s.stream.on_done({});
-  const auto got = frames(s.exchange->text);
+  const auto got = events(s.exchange->body());
   ASSERT_EQ(got.size(), 6u);
   EXPECT_EQ(got[3].first, "content_block_stop");
   EXPECT_EQ(got[4].second.at("delta").at("stop_reason"), "max_tokens");
@@ -142,7 +150,7 @@ TEST(MessageStream, BlocksAreSequentialAndEqualTheWhole) {
   for (unsigned seed = 0; seed < 300; ++seed) {
     std::mt19937 random(seed);
     Streamed s;
-    auto exchange = std::make_shared<RecordedExchange>("/v1/messages");
+    auto exchange = std::make_shared<DialectExchange>("/v1/messages");
     MessageWriter whole(exchange, "msg_1", "m");
     const auto both = [&](const auto& f) {
       f(static_cast<JobListener&>(s.stream));
@@ -155,7 +163,8 @@ TEST(MessageStream, BlocksAreSequentialAndEqualTheWhole) {
       Events& batch = batches.back();
       switch (random() % 3) {
         case 0:
-          for (unsigned k = random() % 3 + 1; k > 0; --k) batch.push_back(event(K::reasoning, "r\n"));
+          for (unsigned k = random() % 3 + 1; k > 0; --k)
+            batch.push_back(event(K::reasoning, "r\n"));
           break;
         case 1:
           for (unsigned k = random() % 3; k > 0; --k) batch.push_back(event(K::content, "t\u00e9"));
@@ -177,7 +186,7 @@ TEST(MessageStream, BlocksAreSequentialAndEqualTheWhole) {
 
     json::array blocks;
     bool open = false;
-    for (const auto& [name, data] : frames(s.exchange->text)) {
+    for (const auto& [name, data] : events(s.exchange->body())) {
       if (name == "content_block_start") {
         ASSERT_FALSE(open);
         ASSERT_EQ(data.at("index"), blocks.size());
@@ -199,7 +208,7 @@ TEST(MessageStream, BlocksAreSequentialAndEqualTheWhole) {
       }
     }
     ASSERT_FALSE(open);
-    const json::value body = parse_json(exchange->body, "body");
+    const json::value body = parse_json(exchange->body(), "body");
     const json::array& expected = body.at("content").as_array();
     ASSERT_EQ(blocks.size(), expected.size());
     for (std::size_t i = 0; i < blocks.size(); ++i) {
@@ -218,8 +227,8 @@ TEST(MessageStream, ErrorsBeforeTheStreamAreResponses) {
   Streamed s;
   s.stream.on_error(HttpError(400, "the context is 100 tokens", "messages",
                               {{"n_prompt_tokens", 120}, {"n_ctx", 100}}));
-  EXPECT_EQ(s.exchange->status, 400);
-  const json::value body = parse_json(s.exchange->body, "body");
+  EXPECT_EQ(s.exchange->status(), 400);
+  const json::value body = parse_json(s.exchange->body(), "body");
   EXPECT_EQ(body.at("type"), "error");
   EXPECT_EQ(body.at("error").at("type"), "invalid_request_error");
   EXPECT_EQ(body.at("error").at("message"), "prompt is too long: 120 tokens > 100 maximum");
@@ -237,24 +246,24 @@ TEST(MessageStream, ErrorsWithinTheStreamAreEventsAndTheLast) {
     end.summary.prefill_seconds = 1;
     s.stream.on_choice_end(0, end);
     s.stream.on_done({});
-    const auto got = frames(s.exchange->text);
+    const auto got = events(s.exchange->body());
     EXPECT_EQ(got.back().first, "error");
     EXPECT_EQ(got.back().second.at("error").at("type"),
               std::string(reason) == "error" ? "api_error" : "overloaded_error");
-    EXPECT_TRUE(s.exchange->ended);
-    EXPECT_TRUE(s.exchange->closes);
+    EXPECT_TRUE(s.exchange->ended());
+    EXPECT_TRUE(s.exchange->close());
   }
 }
 
 TEST(MessageWriter, AFailedAnswerIsAnError) {
-  auto exchange = std::make_shared<RecordedExchange>("/v1/messages");
+  auto exchange = std::make_shared<DialectExchange>("/v1/messages");
   MessageWriter writer(exchange, "msg_1", "m");
   ChoiceEnd end;
   end.finish_reason = "abort";
   writer.on_choice_end(0, end);
   writer.on_done({});
-  EXPECT_EQ(exchange->status, 529);
-  EXPECT_EQ(parse_json(exchange->body, "body").at("error").at("type"), "overloaded_error");
+  EXPECT_EQ(exchange->status(), 529);
+  EXPECT_EQ(parse_json(exchange->body(), "body").at("error").at("type"), "overloaded_error");
 }
 
 TEST(MessageStream, PingsAreEvents) {
@@ -262,9 +271,9 @@ TEST(MessageStream, PingsAreEvents) {
   s.stream.on_admitted(prompt_of(3), 1, false);
   const auto now = std::chrono::steady_clock::now();
   EXPECT_TRUE(s.sse->ping(now + std::chrono::seconds(1), 15));
-  EXPECT_EQ(s.exchange->text, "");
+  EXPECT_EQ(s.exchange->body(), "");
   EXPECT_TRUE(s.sse->ping(now + std::chrono::seconds(20), 15));
-  const auto got = frames(s.exchange->text);
+  const auto got = events(s.exchange->body());
   ASSERT_EQ(got.size(), 1u);
   EXPECT_EQ(got[0].first, "ping");
   EXPECT_EQ(to_json(got[0].second), R"({"type": "ping"})");
