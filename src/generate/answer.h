@@ -35,6 +35,7 @@ struct Answer {
   std::size_t index = 0;
   Phase phase = Phase::following;
   bool paused = false;  ///< its sink was not ready; until wake()
+  Clock::time_point paused_since;
   std::vector<std::int32_t> tokens;
   model::Sequence sequence;
   std::optional<Sampler> sampler;

@@ -57,7 +57,8 @@ class AnswerSink {
   /// found); this token is its last.
   virtual bool on_token(const TokenOutput& token) = 0;
   /// False: the reader can't take more now. The answer keeps its place and isn't stepped until
-  /// Engine::wake(); if others lack pages it gives its own back first.
+  /// Engine::wake(). Others that lack pages get its own; after a second, others that wait get its
+  /// place. Both come back in its turn.
   virtual bool ready() { return true; }
   /// The last call, exactly once for every answer of an accepted request.
   virtual void on_finish(const AnswerSummary& summary) = 0;

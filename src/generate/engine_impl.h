@@ -56,6 +56,7 @@ struct Engine::Impl {
   void check_ready();
   void admit();
   bool try_admit(Answer& answer);
+  bool make_places(std::int64_t places);
   void begin(Answer& answer);
   bool make_room(Answer& answer, std::int64_t rows);
   Answer* victim(const Answer* for_whom) const;

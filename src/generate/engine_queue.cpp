@@ -7,6 +7,10 @@ namespace octet::generate {
 
 namespace {
 
+// A reader that was behind for so long loses its place to somebody who waits. A shorter pause isn't
+// worth computing an answer again.
+constexpr std::chrono::seconds kPatience{1};
+
 std::int64_t pages_for(std::int64_t tokens) {
   return (tokens + ops::kPageTokens - 1) / ops::kPageTokens;
 }
@@ -71,8 +75,10 @@ void Engine::Impl::check_ready() {
   for (Answer* a : scratch_)
     // A prompt that others wait for goes on: its last token is each answer's own step.
     if (a->phase == Phase::running && !a->paused && a->job->following == 0 && !ready(*a) &&
-        a->phase == Phase::running)
+        a->phase == Phase::running) {
       a->paused = true;
+      a->paused_since = Clock::now();
+    }
 }
 
 void Engine::Impl::admit() {
@@ -95,11 +101,23 @@ void Engine::Impl::admit() {
   }
 }
 
+// Free places, or those of answers that nobody has read for a while.
+bool Engine::Impl::make_places(std::int64_t places) {
+  const auto lost = [now = Clock::now()](const Answer* a) {
+    return a->paused && a->sequence.slot() >= 0 && now - a->paused_since > kPatience;
+  };
+  const std::int64_t lacking = std::ssize(running_) + places - options.max_sequences;
+  if (lacking > std::ranges::count_if(running_, lost)) return false;
+  for (std::int64_t i = 0; i < lacking; ++i)
+    preempt(**std::ranges::find_if(running_.rbegin(), running_.rend(), lost));
+  return true;
+}
+
 // A place for the answer and those that follow it, pages for all of its tokens.
 bool Engine::Impl::try_admit(Answer& a) {
   Job& job = *a.job;
   const std::int64_t places = 1 + static_cast<std::int64_t>(job.following);
-  if (static_cast<std::int64_t>(running_.size()) + places > options.max_sequences) return false;
+  if (!make_places(places)) return false;
   const auto size = static_cast<std::int64_t>(a.tokens.size());
   PrefixCache::Hit hit;
   std::int64_t missing_pages = 0;

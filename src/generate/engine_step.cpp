@@ -147,7 +147,7 @@ void Engine::Impl::compute() {
       choosing_.emplace_back(p.answer, static_cast<std::int32_t>(row - 1));
   }
   choose_tokens(hidden);
-  for (auto& [id, job] : jobs_) fork_followers(*job);
+  for (const Planned& p : planned_) fork_followers(*p.answer->job);
   if (engine.on_step) {
     report.seconds = seconds_between(start, Clock::now());
     engine.on_step(report);

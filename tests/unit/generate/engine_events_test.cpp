@@ -1,9 +1,8 @@
-// What may happen to an answer on its way: cancellation in every phase, failures, slow readers,
-// limits, constraints, the queue.
+// What may happen to an answer on its way: cancellation in every phase, failures, slow readers.
 
 #include <algorithm>
-#include <cmath>
 #include <thread>
+#include <utility>
 
 #include "engine_support.h"
 #include "runtime/base/error.h"
@@ -254,8 +253,33 @@ TEST_F(EngineEvents, AFailedStepFailsItsAnswersAndTheEngineGoesOn) {
   expect_nothing_held(engine);
 }
 
+TEST_F(EngineEvents, AReaderThatIsGoneLosesItsPlaceToOthers) {
+  Engine engine(model, {.max_sequences = 2, .kv_tokens = 1024});
+  bool open = false;
+  Request slow = make(1, 120, 60), quick = make(2, 50, 20);
+  const auto slow_sinks = add_sinks(slow, 2), quick_sinks = add_sinks(quick, 2);
+  for (const auto& sink : slow_sinks)
+    sink->is_ready = [&open, s = sink.get()] { return open || s->tokens.size() < 5; };
+  engine.submit(slow);
+  run(engine);
+  EXPECT_EQ(engine.status().paused, 2);
+  engine.submit(quick);
+  run(engine);
+  EXPECT_EQ(quick_sinks[0]->finishes, 0);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1050));
+  run(engine);
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(quick_sinks[i]->tokens, alone(model, quick, i));
+  EXPECT_EQ(engine.status().paused, 2);
+  EXPECT_EQ(engine.status().slots_used, 0);
+  open = true;
+  engine.wake();
+  run(engine);
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(slow_sinks[i]->tokens, alone(model, slow, i));
+  expect_nothing_held(engine);
+}
+
 TEST_F(EngineEvents, ASlowReaderHoldsUpNobody) {
-  // Its pages are given to others when they are needed; its place stays its own.
+  // Its pages are given to others when they are needed.
   Engine engine(model, {.max_sequences = 2, .kv_tokens = 256, .snapshot_slots = 2});
   bool open = false;
   Request slow = make(1, 120, 60), quick = make(2, 150, 100);
@@ -281,211 +305,6 @@ TEST_F(EngineEvents, ASlowReaderHoldsUpNobody) {
   EXPECT_EQ(sink->tokens, alone(model, slow));
   EXPECT_EQ(sink->summary.preemptions, 1);
   expect_nothing_held(engine);
-}
-
-TEST_F(EngineEvents, EndsAsAsked) {
-  Engine engine(model, {.max_sequences = 4, .kv_tokens = 1024});
-  Request r = make(1, 30, 40);
-  const auto all = alone(model, r);
-  const auto ask = [&](const Request& request) {
-    Request copy = request;
-    const auto sink = add_sinks(copy)[0];
-    engine.submit(copy);
-    run(engine);
-    return sink;
-  };
-  EXPECT_EQ(ask(r)->summary.stop_id, -1);
-  Request stop = r;
-  stop.stop_ids = {all[7], 5};
-  auto sink = ask(stop);
-  EXPECT_EQ(sink->tokens, alone(model, stop));
-  EXPECT_EQ(sink->summary.finish, FinishReason::stop);
-  EXPECT_EQ(sink->summary.stop_id, sink->tokens.back());
-  Request own = r;
-  const auto own_sink = add_sinks(own)[0];
-  own_sink->each = [&](const TokenOutput&) { return own_sink->tokens.size() < 9; };
-  engine.submit(own);
-  run(engine);
-  EXPECT_EQ(own_sink->tokens.size(), 9u);
-  EXPECT_EQ(own_sink->summary.finish, FinishReason::stop);
-  EXPECT_EQ(own_sink->summary.stop_id, -1);
-  const auto& s = own_sink->summary;
-  EXPECT_EQ(s.prompt_tokens, 30);
-  EXPECT_GE(s.queue_seconds, 0);
-  EXPECT_GT(s.prefill_seconds, 0);
-  EXPECT_GT(s.decode_seconds, 0);
-  EXPECT_EQ(to_string(FinishReason::repetition), "repetition");
-}
-
-TEST_F(EngineEvents, RepetitionEndsAnAnswerWhereABruteSearchWould) {
-  struct Script : TokenConstraint {
-    std::vector<std::int32_t> text;
-    std::size_t at = 0;
-    std::optional<std::int32_t> forced() override { return text[at]; }
-    bool fill_mask(std::span<std::uint32_t>) override { return false; }
-    void accept(std::int32_t) override { ++at; }
-    void rollback(int) override {}
-  };
-  Engine engine(model, {.max_sequences = 4, .kv_tokens = 1024});
-  int ended = 0;
-  for (std::uint64_t seed = 0; seed < 60; ++seed) {
-    const RepetitionLimit limit{.min_pattern_size = 1 + static_cast<std::int64_t>(seed % 3),
-                                .max_pattern_size = 3 + static_cast<std::int64_t>(seed % 4),
-                                .min_count = 2 + static_cast<std::int64_t>(seed % 5)};
-    Script script;
-    for (const std::int32_t id : numbers(seed, 80)) script.text.push_back(id % 2);
-    std::size_t expected = script.text.size();
-    for (std::size_t n = 1; n <= script.text.size() && expected == script.text.size(); ++n)
-      for (auto size = limit.min_pattern_size; size <= limit.max_pattern_size; ++size) {
-        const auto length = static_cast<std::size_t>(size * limit.min_count);
-        if (length > n) continue;
-        bool same = true;
-        for (std::size_t i = n - length; i + static_cast<std::size_t>(size) < n; ++i)
-          same &= script.text[i] == script.text[i + static_cast<std::size_t>(size)];
-        if (same) expected = std::min(expected, n);
-      }
-    Request r = make(seed, 10, 80);
-    r.repetition = limit;
-    r.make_constraint = [=] { return std::make_unique<Script>(script); };
-    const auto sink = add_sinks(r)[0];
-    engine.submit(r);
-    run(engine);
-    EXPECT_EQ(sink->tokens.size(), expected) << seed;
-    const bool early = expected < script.text.size();
-    ended += early;
-    EXPECT_EQ(sink->summary.finish, early ? FinishReason::repetition : FinishReason::length);
-  }
-  EXPECT_GT(ended, 20);
-  EXPECT_LT(ended, 60);
-}
-
-TEST_F(EngineEvents, PromptLogprobsAreThoseOfEveryRow) {
-  Request r = make(5, 150, 3);
-  // Rows one by one.
-  model::SequencePool pool(*small.backend, model.config(), {.num_tokens = 256});
-  model::Sequence sequence = pool.create();
-  std::vector<double> expected;
-  std::vector<std::int32_t> likeliest;
-  std::vector<float> logits;
-  for (std::size_t i = 0; i + 1 < r.prompt.size(); ++i) {
-    const model::StepRows rows[] = {
-        {.sequence = &sequence, .ids = std::span(r.prompt).subspan(i, 1)}};
-    const TensorView hidden = model.forward(rows, pool);
-    const std::int32_t zero[] = {0};
-    model.logits(hidden, zero, logits);
-    double sum = 0;
-    for (const float x : logits) sum += std::exp(static_cast<double>(x));
-    expected.push_back(logits[static_cast<std::size_t>(r.prompt[i + 1])] - std::log(sum));
-    likeliest.push_back(
-        static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin()));
-  }
-  r.num_prompt_logprobs = 3;
-  for (const std::int64_t rows : {9, 512}) {
-    Engine engine(model, {.max_sequences = 3, .max_step_rows = rows, .kv_tokens = 512});
-    for (int time = 0; time < 2; ++time) {  // the second time the cache has the prompt
-      const auto sink = add_sinks(r)[0];
-      engine.submit(r);
-      run(engine);
-      ASSERT_EQ(sink->prompt_logprobs.size(), expected.size());
-      EXPECT_EQ(sink->summary.cached_tokens, 0);
-      for (std::size_t i = 0; i < expected.size(); ++i) {
-        const TokenOutput& token = sink->prompt_logprobs[i];
-        EXPECT_EQ(token.id, r.prompt[i + 1]);
-        EXPECT_TRUE(token.has_logprob);
-        EXPECT_NEAR(token.chosen.logprob, expected[i], 1e-5);
-        ASSERT_EQ(token.top.size(), 3u);
-        EXPECT_EQ(token.top[0].id, likeliest[i]);
-        EXPECT_EQ(token.chosen.rank == 1, token.id == likeliest[i]);
-        EXPECT_GE(token.top[0].logprob, token.top[1].logprob);
-        EXPECT_GE(token.top[1].logprob, token.top[2].logprob);
-      }
-    }
-    expect_nothing_held(engine);
-  }
-}
-
-TEST_F(EngineEvents, TheQueueIsInOrderOrByPriorityAndHasAnEnd) {
-  for (const bool by_priority : {false, true}) {
-    Engine engine(model, {.max_sequences = 1, .kv_tokens = 512, .by_priority = by_priority});
-    std::vector<int> order;
-    std::vector<std::shared_ptr<Collector>> sinks;
-    for (int i = 0; i < 6; ++i) {
-      Request r = make(static_cast<std::uint64_t>(i), 20, 5);
-      r.priority = 6 - i / 2;
-      sinks.push_back(add_sinks(r)[0]);
-      sinks.back()->each = [&order, i, first = true](const TokenOutput&) mutable {
-        if (std::exchange(first, false)) order.push_back(i);
-        return true;
-      };
-      engine.submit(r);
-    }
-    run(engine);
-    EXPECT_EQ(order, by_priority ? (std::vector<int>{4, 5, 2, 3, 0, 1})
-                                 : (std::vector<int>{0, 1, 2, 3, 4, 5}));
-  }
-  Engine engine(model, {.max_sequences = 1, .kv_tokens = 512, .queue_timeout_seconds = 0.02});
-  Request r = make(1, 20, 200);
-  const auto first = add_sinks(r)[0];
-  engine.submit(r);
-  engine.step();
-  Request late = make(2, 20, 2);
-  const auto second = add_sinks(late)[0];
-  engine.submit(late);
-  engine.step();
-  EXPECT_EQ(second->finishes, 0);
-  std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  engine.step();
-  EXPECT_EQ(second->summary.finish, FinishReason::failed);
-  EXPECT_NE(second->summary.error.find("0.02"), std::string::npos);
-  EXPECT_EQ(first->finishes, 0);  // it has a place, and may take its time
-  run(engine);
-  EXPECT_EQ(first->tokens, alone(model, r));
-  expect_nothing_held(engine);
-}
-
-TEST_F(EngineEvents, ShortPromptsDontWaitForLongOnesNorAnswersForEither) {
-  Engine engine(model,
-                {.max_sequences = 4, .max_step_rows = 128, .kv_tokens = 8192, .snapshot_slots = 0});
-  Request answering = make(1, 10, 1000), huge = make(2, 3500, 5), small_one = make(3, 100, 5);
-  const auto a = add_sinks(answering)[0], b = add_sinks(huge)[0], c = add_sinks(small_one)[0];
-  engine.submit(answering);
-  engine.step();
-  engine.submit(huge);
-  engine.step();
-  engine.submit(small_one);
-  std::int64_t prompt_rows = 0, decode_rows = 0;
-  engine.on_step = [&](const StepReport& report) {
-    prompt_rows += report.prompt_rows;
-    decode_rows += report.decode_rows;
-    EXPECT_LE(report.prompt_rows + report.decode_rows, 128);
-  };
-  std::size_t before = a->tokens.size();
-  for (int i = 0; i < 3; ++i) engine.step();
-  EXPECT_EQ(a->tokens.size(), before + 3);  // one in each step
-  EXPECT_GE(c->tokens.size(), 1u);
-  EXPECT_TRUE(b->tokens.empty());
-  EXPECT_GE(prompt_rows + decode_rows, 3 * 127);  // and no step is emptier than it must be
-  run(engine);
-  EXPECT_EQ(b->tokens, alone(model, huge));
-}
-
-TEST_F(EngineEvents, PromptsComeInBesideMoreAnswersThanRows) {
-  Engine engine(model, {.max_sequences = 6, .max_step_rows = 2, .kv_tokens = 4096});
-  std::vector<std::shared_ptr<Collector>> sinks;
-  for (std::uint64_t i = 0; i < 4; ++i) {
-    Request r = make(i, 1, 2000);
-    sinks.push_back(add_sinks(r)[0]);
-    engine.submit(r);
-  }
-  for (int i = 0; i < 40; ++i) engine.step();
-  Request r = make(9, 30, 3);
-  const auto sink = add_sinks(r)[0];
-  engine.submit(r);
-  for (int i = 0; i < 200; ++i) engine.step();
-  EXPECT_EQ(sink->finishes, 1);
-  for (const auto& other : sinks) EXPECT_GT(other->tokens.size(), 20u);
-  engine.cancel_all();
-  run(engine);
 }
 
 }  // namespace

@@ -85,7 +85,8 @@ TEST(EngineThreadTest, ManyThreadsSubmitCancelPauseAndLook) {
     clients.clear();
     EXPECT_EQ(finished, 8 * 12);
     EXPECT_EQ(wrong, 0);
-    EXPECT_TRUE(engine.idle());
+    // The last on_finish comes within a step; its end follows.
+    while (!engine.idle()) std::this_thread::yield();
   }
   expect_nothing_held(engine);
 }
