@@ -135,9 +135,13 @@ generate::AnswerForm EngineJob::answer_form() {
   if (!o.reasoning_budget_message.empty())
     form.before_think_end = t.encode(o.reasoning_budget_message + "\n", false);
   form.after_think_end = t.encode("\n\n", false);
+  form.newlines = service_.newline_ids();
   if (const auto plan = plan_grammar(job_)) {
     form.content = service_.grammar(plan->key, plan->make, plan->param);
     form.content_in_reasoning = job_.format.in_reasoning;
+    form.tool_call_begin = t.find("<tool_call>").value_or(-1);
+    // Thinking that was not asked for would take the place of the content that was.
+    if (!form.thinking) form.think_begin = -1;
     // Where a grammar ends, only the end can come.
     job_.ignore_eos = false;
   }
@@ -183,6 +187,7 @@ generate::Request EngineJob::make_request() {
   if (!job_.ignore_eos) stop_ids_.insert(stop_ids_.end(), eos_.begin(), eos_.end());
   std::ranges::sort(stop_ids_);
   stop_ids_.erase(std::ranges::unique(stop_ids_).begin(), stop_ids_.end());
+  form.stop_ids = stop_ids_;
 
   request.prompt = prompt_.ids;
   request.sampling = job_.sampling;

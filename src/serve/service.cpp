@@ -73,6 +73,11 @@ Service::Service(ServiceOptions options, const tokenizer::Tokenizer& tokenizer,
       impl_(std::make_unique<Impl>()) {
   if (options_.served_model_names.empty())
     fail(ErrorCode::invalid_argument, "the server needs a name for its model");
+  for (std::int64_t id = 0; id < tokenizer.size(); ++id) {
+    const std::string_view bytes = tokenizer.bytes(static_cast<std::int32_t>(id));
+    if (!bytes.empty() && bytes.find_first_not_of("\r\n") == std::string_view::npos)
+      newline_ids_.push_back(static_cast<std::int32_t>(id));
+  }
 }
 
 Service::~Service() = default;

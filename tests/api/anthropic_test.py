@@ -55,7 +55,7 @@ def test_tool_loop(client, stream):
     call = next(b for b in first.content if b.type == "tool_use")
     assert call.name == "get_weather" and call.input == {"city": "Paris"}
     messages += [{"role": "assistant", "content": first.content},
-                 {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "sunny, 21 degrees"}]}]
+                 {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": '{"weather": "sunny", "temperature": 21}'}]}]
     second = client.messages.create(**arguments, messages=messages)
     assert second.stop_reason == "end_turn" and "sunny" in second.content[-1].text
 

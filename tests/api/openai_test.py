@@ -7,6 +7,7 @@ import pytest
 
 CAPITAL = [{"role": "user", "content": "What is the capital of France?"}]
 SUM = [{"role": "user", "content": "What is 7 + 12?"}]
+SUNNY = '{"weather": "sunny", "temperature": 21}'
 GREEDY = {"model": "tiny", "temperature": 0}
 NO_THINKING = {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}
 
@@ -121,7 +122,7 @@ def test_tool_loop(client, weather, stream):
     assert finish == "tool_calls" and not content
     assert calls[0]["function"]["name"] == "get_weather" and json.loads(calls[0]["function"]["arguments"]) == {"city": "Paris"}
     messages += [{"role": "assistant", "content": None, "tool_calls": calls},
-                 {"role": "tool", "tool_call_id": calls[0]["id"], "content": "sunny, 21 degrees"}]
+                 {"role": "tool", "tool_call_id": calls[0]["id"], "content": SUNNY}]
     answer = client.chat.completions.create(**arguments, messages=messages).choices[0]
     assert answer.finish_reason == "stop" and "sunny" in answer.message.content
 
@@ -217,7 +218,7 @@ def test_responses(client, weather):
     second = client.responses.create(**GREEDY, tools=[flat], input=[
         {"role": "user", "content": "What is the weather in Paris?"},
         {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": call.arguments},
-        {"type": "function_call_output", "call_id": call.call_id, "output": "sunny, 21 degrees"}])
+        {"type": "function_call_output", "call_id": call.call_id, "output": SUNNY}])
     assert "sunny" in second.output_text
 
 

@@ -142,7 +142,7 @@ def test_calls_are_shown_and_answered(page):
     call = page.one("li.assistant .call")
     assert call.find_element(By.TAG_NAME, "h3").text == "Calls get_weather"
     assert "Paris" in json.loads(call.find_element(By.TAG_NAME, "pre").text)["city"]
-    page.one("li.assistant .call textarea").send_keys("sunny, 21 degrees")
+    page.one("li.assistant .call textarea").send_keys('{"weather": "sunny", "temperature": 21}')
     page.one("li.assistant .call .send").click()
     page.until(lambda: len(page.all("li.assistant")) == 2)
     page.settle()

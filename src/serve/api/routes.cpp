@@ -5,6 +5,7 @@
 #include "serve/api/metrics_route.h"
 #include "serve/api/openapi.h"
 #include "serve/api/responses.h"
+#include "serve/page/page.h"
 
 namespace octet::serve {
 
@@ -22,6 +23,7 @@ void add_openai_routes(Router& router, ServerState& state) {
 }
 
 void add_routes(Router& router, ServerState& state, bool metrics_public) {
+  add_page_routes(router);
   add_openai_routes(router, state);
   const auto post = [&](const char* pattern, std::function<void(const ExchangePtr&)> handle) {
     router.add({.method = "POST",
