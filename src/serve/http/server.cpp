@@ -91,7 +91,8 @@ struct HttpServer::Impl {
   std::optional<ListenSocket> listening;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
   std::vector<std::thread> threads;
-  std::string stamp;
+  std::string stamp, url;
+  int port = 0;
   bool stopping = false;  ///< on the strand
 };
 
@@ -115,6 +116,11 @@ void HttpServer::start() {
   raise_file_limit(shared.options.max_connections);
   impl.listening.emplace(shared.options);
   shared.gate.set_loopback(impl.listening->loopback());
+  impl.port = impl.listening->port();
+  impl.url = shared.options.uds.empty()
+                 ? fmt::format("{}://{}:{}", impl.has_tls() ? "https" : "http",
+                               impl.listening->url_host(), impl.port)
+                 : "unix:" + impl.listening->url_host();
   impl.acceptor.assign(AnyStream(impl.listening->family(), 0), impl.listening->release());
 
   const SignalsBlocked blocked;
@@ -191,15 +197,11 @@ void HttpServer::Impl::watch_tls() {
 }
 
 std::string HttpServer::url() const {
-  const auto& listening = impl_->listening;
-  if (!listening) return "";
-  if (!impl_->options().uds.empty()) return "unix:" + listening->url_host();
-  return fmt::format("{}://{}:{}", impl_->has_tls() ? "https" : "http", listening->url_host(),
-                     listening->port());
+  return impl_->url;
 }
 
 int HttpServer::port() const {
-  return impl_->listening ? impl_->listening->port() : 0;
+  return impl_->port;
 }
 
 void HttpServer::drain() {

@@ -73,7 +73,7 @@ class HttpServer {
   /// needs, as far as it may. Errors: unavailable with errno's text; AddressInUse;
   /// invalid_argument for bad TLS files, ciphers or socket paths.
   void start();
-  /// "http://127.0.0.1:8000", "unix:/run/octet.sock".
+  /// "http://127.0.0.1:8000", "unix:/run/octet.sock". Of the last start(), as port() is.
   std::string url() const;
   int port() const;
   /// From now on requests get 503 with Retry-After and their connection ends, on old and on new

@@ -119,7 +119,7 @@ Target parse_target(std::string_view target) {
   const std::size_t mark = std::min(target.find('?'), target.size());
   out.raw_path = target.substr(0, mark);
   if (mark < target.size()) out.query = target.substr(mark + 1);
-  if (out.raw_path.empty() && !out.authority.empty()) out.raw_path = "/";
+  if (out.raw_path.empty() && !out.authority.empty()) out.raw_path.push_back('/');
   if (!out.raw_path.starts_with('/')) refuse("does not begin with /");
   const auto path = percent_decode(out.raw_path);
   if (!path) refuse("holds a bad percent escape");

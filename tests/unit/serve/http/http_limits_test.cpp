@@ -273,11 +273,10 @@ TEST_F(HttpLimitsTest, StopEndsStuckClientsInEveryPhase) {
   held[2]->respond(200, "text/plain", std::string(32 << 20, 'x'));
   held[3]->write(std::string(32 << 20, 'x'));
   EXPECT_TRUE(eventually([&] { return server_->status().connections == 8; }));
-  const int port = server_->port();
   server_->stop();
   EXPECT_EQ(server_->status().connections, 0);
   for (const ExchangePtr& e : held) EXPECT_TRUE(e->closed());
-  EXPECT_FALSE(SocketClient(port).connected());
+  EXPECT_FALSE(connect().connected());
   server_->stop();  // again does nothing
 }
 
