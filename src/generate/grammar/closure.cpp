@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "runtime/base/error.h"
-
 namespace octet::generate::grammar {
 namespace {
 

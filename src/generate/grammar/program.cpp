@@ -37,8 +37,7 @@ class Compiler {
 
  private:
   [[noreturn]] void fail_empty() const {
-    // The one to blame is a rule that has no text although the rules it refers to are not at
-    // fault; where all are in a circle, the start is named.
+    // Which of them is to blame only their author knows.
     std::string names;
     int listed = 0;
     for (const auto& rule : rules_.rules)
