@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <locale>
+#include <set>
 #include <sstream>
 #include <string_view>
 
@@ -65,16 +67,16 @@ void MetricFamilies::summary(const std::string& name, const std::string& help, d
 namespace {
 
 // OpenMetrics names a counter's family without _total, and says where the text ends.
-std::string to_open_metrics(const std::string& text) {
+std::string to_open_metrics(const std::string& text, const std::set<std::string>& counters) {
+  constexpr std::string_view kTotal = "_total";
   std::istringstream lines(text);
   std::string out, line;
   while (std::getline(lines, line)) {
     if (line.starts_with("# ")) {
       const std::size_t begin = line.find(' ', 2) + 1;
       const std::size_t end = line.find(' ', begin);
-      constexpr std::string_view kTotal = "_total";
-      if (end != std::string::npos && end - begin > kTotal.size() &&
-          std::string_view(line).substr(0, end).ends_with(kTotal))
+      const std::string name = line.substr(begin, end - begin);
+      if (counters.contains(name) && name.ends_with(kTotal))
         line.erase(end - kTotal.size(), kTotal.size());
     }
     out += line;
@@ -89,7 +91,11 @@ std::string MetricFamilies::text(bool open_metrics) const {
   std::ostringstream out;
   out.imbue(std::locale::classic());
   prometheus::TextSerializer().Serialize(out, families_);
-  return open_metrics ? to_open_metrics(out.str()) : out.str();
+  if (!open_metrics) return out.str();
+  std::set<std::string> counters;
+  for (const auto& family : families_)
+    if (family.type == MetricType::Counter) counters.insert(family.name);
+  return to_open_metrics(out.str(), counters);
 }
 
 void add_process_metrics(MetricFamilies& families) {

@@ -39,31 +39,28 @@ ResponseBuilder::ResponseBuilder(ResponseHead head, const tokenizer::Tokenizer& 
       }) {}
 
 void ResponseBuilder::changed(Step step, AnswerBlock& block, std::string_view piece) {
-  if (step == Step::begin) block.id = new_item_id(block.kind);
-  if (change_) change_(step, block, piece);
-  if (step == Step::end) {
-    output_.push_back(item(block, status_of(block)));
+  if (step == Step::begin) {
+    block.id = new_item_id(block.kind);
     logprobs_.clear();
   }
+  if (block.kind == Kind::text && step != Step::begin) {
+    // What came without text of its own since the last piece goes with this one, or with the whole.
+    logprobs_.insert(logprobs_.end(), waiting_.begin(), waiting_.end());
+    fresh_ = std::exchange(waiting_, {});
+  }
+  if (change_) change_(step, block, piece);
+  if (step == Step::end) output_.push_back(item(block, status_of(block)));
 }
 
 void ResponseBuilder::push(const std::vector<AnswerEvent>& events,
                            const std::vector<generate::TokenOutput>& tokens) {
-  if (head_.logprobs) {
-    // Tokens of the message only: those that come with its text, or, without any text, while it is
-    // open.
-    const bool text = std::ranges::any_of(
-        events, [](const AnswerEvent& e) { return e.kind == AnswerEvent::Kind::content; });
-    fresh_.clear();
-    if (text || (events.empty() && blocks_.open() == Kind::text)) {
-      for (const generate::TokenOutput& token : tokens) {
-        if (token.has_logprob) fresh_.push_back(token_text_.chat_item(token));
-      }
-      // A new message begins with them, so they wait for it.
-      if (blocks_.open() && blocks_.open() != Kind::text) logprobs_.clear();
-      logprobs_.insert(logprobs_.end(), fresh_.begin(), fresh_.end());
-    }
-  }
+  // Log-probabilities are the message's only: of tokens that come with its text, or, without any
+  // text, while it is open.
+  const bool text = std::ranges::any_of(
+      events, [](const AnswerEvent& e) { return e.kind == AnswerEvent::Kind::content; });
+  if (head_.logprobs && (text || (events.empty() && blocks_.open() == Kind::text)))
+    for (const generate::TokenOutput& token : tokens)
+      if (token.has_logprob) waiting_.push_back(token_text_.chat_item(token));
   blocks_.push(events);
 }
 

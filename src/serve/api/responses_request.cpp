@@ -21,10 +21,10 @@ void refuse_state(FieldReader& body) {
               "previous_response_id: this server stores no responses, so it has none called "
               "\"{}\"; send the whole conversation in `input`",
               shortened(*previous));
-  if (body.has("conversation"))
+  if (body.find("conversation"))
     bad_field("conversation",
               "conversation: this server stores no conversations; send the whole of it in `input`");
-  if (body.has("prompt"))
+  if (body.find("prompt"))
     bad_field("prompt",
               "prompt: this server stores no prompt templates; send `instructions` and `input`");
   if (body.boolean("background").value_or(false))

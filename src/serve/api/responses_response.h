@@ -41,7 +41,7 @@ class ResponseBuilder {
   }
   /// The one part of a reasoning item or a message.
   json::object part(const AnswerBlock& block, bool with_text) const;
-  /// Log-probabilities of all of the open message, and those that came with the last push (once).
+  /// Log-probabilities of the message that is written, and of its last piece (once).
   const json::array& logprobs() const { return logprobs_; }
   json::array take_fresh_logprobs() { return std::exchange(fresh_, {}); }
   /// "response.completed" or how else it ended.
@@ -54,7 +54,8 @@ class ResponseBuilder {
   TokenText token_text_;
   Change change_;
   AnswerBlocks blocks_;
-  json::array output_, logprobs_, fresh_;
+  json::array output_;
+  json::array logprobs_, fresh_, waiting_;  // of the message, of its last piece, of none yet
   bool ended_ = false, incomplete_ = false;
 };
 
