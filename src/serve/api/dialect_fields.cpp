@@ -51,8 +51,7 @@ void add_tool(Job& job, FunctionTool tool, const std::string& name_path,
   json::object function{{"name", tool.name}};
   if (!tool.description.empty()) function["description"] = tool.description;
   if (!tool.parameters.is_null()) function["parameters"] = tool.parameters;
-  job.chat->tools.push_back(
-      json::object{{"type", "function"}, {"function", std::move(function)}});
+  job.chat->tools.push_back(json::object{{"type", "function"}, {"function", std::move(function)}});
   job.tools.push_back({std::move(tool.name), std::move(tool.parameters), tool.strict});
 }
 
