@@ -56,11 +56,12 @@ class Service {
   generate::Engine& engine() { return engine_; }
   Metrics& metrics() { return metrics_; }
   std::int64_t vocab_size() const { return vocab_size_; }
-  /// Tokens of nothing but line breaks.
-  const std::vector<std::int32_t>& newline_ids() const { return newline_ids_; }
   std::int64_t max_model_len() const;
   std::int64_t created() const { return created_; }                   ///< Unix seconds of the start
   std::shared_ptr<const generate::grammar::Vocabulary> vocabulary();  ///< made at the first grammar
+
+  /// Tokens of nothing but line breaks.
+  const std::vector<std::int32_t>& newline_ids() const;
 
   /// The name as it goes into the response. Errors: HttpError 404 that lists the served names.
   std::string served_name(const std::optional<std::string>& asked) const;
@@ -88,7 +89,6 @@ class Service {
   checkpoint::GenerationConfig defaults_;
   generate::Engine& engine_;
   std::int64_t vocab_size_, created_;
-  std::vector<std::int32_t> newline_ids_;
   Metrics metrics_;
   std::unique_ptr<Impl> impl_;
 };
