@@ -42,14 +42,16 @@ NodePtr JsonText::space() {
   });
 }
 
+// Where people's and libraries' formatters put blanks, and nowhere else: a model that is offered a
+// line break before a colon may take it, and writes worse from there.
 NodePtr JsonText::comma() {
   if (!style_.any_whitespace) return literal(", ");
-  return once(comma_, "comma", [&] { return sequence({space(), literal(","), space()}); });
+  return once(comma_, "comma", [&] { return sequence({literal(","), space()}); });
 }
 
 NodePtr JsonText::colon() {
   if (!style_.any_whitespace) return literal(": ");
-  return once(colon_, "colon", [&] { return sequence({space(), literal(":"), space()}); });
+  return once(colon_, "colon", [] { return sequence({literal(":"), optional(literal(" "))}); });
 }
 
 NodePtr JsonText::character() {
