@@ -10,6 +10,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/system.h"
 #include "runtime/comm/communicator.h"
+#include "serve/http/server.h"
 
 namespace octet::cli {
 
@@ -109,6 +110,9 @@ int run(int argc, char** argv) {
     }
     std::fflush(stdout);
     return 0;
+  } catch (const serve::AddressInUse& e) {
+    fmt::print(stderr, "octet: {}\n", e.what());
+    return 5;
   } catch (const Error& e) {
     std::fflush(stdout);
     fmt::print(stderr, "octet: {}{}\n", rank_prefix(), e.what());

@@ -46,7 +46,8 @@ struct Machine {
 /// A checkpoint with its tokenizer, and its text model on a machine.
 struct LoadedModel {
   /// quiet: no progress while the weights are packed. Errors: as Checkpoint, Tokenizer, TextModel;
-  /// out_of_memory with a table, before anything is allocated. on_progress: share that is done, 0..1.
+  /// out_of_memory with a table, before anything is allocated. on_progress: share that is done,
+  /// 0..1.
   LoadedModel(const std::string& name, Machine& machine, const ComputeOptions& options,
               const model::PoolOptions& caches, bool quiet,
               const std::function<void(double)>& on_progress = {});

@@ -2,10 +2,10 @@
 #include <cstdio>
 #include <thread>
 
+#include "checkpoint/locate.h"
 #include "cli/common.h"
 #include "cli/serve_plan.h"
 #include "cli/serve_setup.h"
-#include "checkpoint/locate.h"
 #include "runtime/base/progress.h"
 #include "runtime/base/system.h"
 #include "serve/api/routes.h"

@@ -95,8 +95,7 @@ ServePlan plan_serving(const checkpoint::Checkpoint& checkpoint, const ServeFlag
                 : static_cast<std::int64_t>(std::min<std::size_t>(
                       (limit_bytes - fixed) / page_bytes, static_cast<std::size_t>(useful)));
   if (flags.kv_cache_memory_bytes > 0) {
-    const std::int64_t wanted =
-        flags.kv_cache_memory_bytes / static_cast<std::int64_t>(page_bytes);
+    const std::int64_t wanted = flags.kv_cache_memory_bytes / static_cast<std::int64_t>(page_bytes);
     if (wanted > pages && pages < useful) {
       e.kv_tokens = std::max<std::int64_t>(1, wanted) * kPage;
       plan.memory = generate::plan_engine(config, e);
@@ -123,10 +122,11 @@ ServePlan plan_serving(const checkpoint::Checkpoint& checkpoint, const ServeFlag
 }
 
 std::string describe(const ServePlan& plan) {
-  return table(plan) + fmt::format("  holds {} tokens in all, {} sequences at once, {} of them at "
-                                   "{} tokens each\n",
-                                   plan.memory.kv_tokens, plan.memory.sequences,
-                                   plan.memory.full_length_sequences, plan.engine.max_model_len);
+  return table(plan) + fmt::format(
+                           "  holds {} tokens in all, {} sequences at once, {} of them at "
+                           "{} tokens each\n",
+                           plan.memory.kv_tokens, plan.memory.sequences,
+                           plan.memory.full_length_sequences, plan.engine.max_model_len);
 }
 
 }  // namespace octet::cli

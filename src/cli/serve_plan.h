@@ -22,8 +22,8 @@ struct ServePlan {
 /// free, or 80 % of that.
 std::size_t serve_memory_limit(const ServeFlags& flags);
 
-/// As much KV memory as the limit leaves, up to all sequences at full length. A context that was not
-/// asked for is lowered to what fits. Errors: out_of_memory with a table and what would fit;
+/// As much KV memory as the limit leaves, up to all sequences at full length. A context that was
+/// not asked for is lowered to what fits. Errors: out_of_memory with a table and what would fit;
 /// invalid_argument for a context above the model's.
 ServePlan plan_serving(const checkpoint::Checkpoint& checkpoint, const ServeFlags& flags,
                        std::size_t limit_bytes);

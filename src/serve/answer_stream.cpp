@@ -67,8 +67,7 @@ bool AnswerStream::push(const generate::TokenOutput& token) {
   waiting_.push_back(token);
   const std::string text = text_of(token.id);
   const bool unmatched =
-      tokens_ <= o_.min_tokens ||
-      (!o_.stop_in_reasoning && (was_thinking || tracker_.thinking()));
+      tokens_ <= o_.min_tokens || (!o_.stop_in_reasoning && (was_thinking || tracker_.thinking()));
   if (unmatched) {
     parse(stops_.flush());
     parse(text);
@@ -83,8 +82,8 @@ bool AnswerStream::push(const generate::TokenOutput& token) {
 void AnswerStream::take_events(bool last) {
   for (AnswerEvent& event : std::exchange(fresh_, {})) {
     if (event.kind == Kind::tool_begin) ++calls_;
-    const bool other = !events_.empty() && (events_.front().kind == Kind::reasoning) !=
-                                               (event.kind == Kind::reasoning);
+    const bool other = !events_.empty() &&
+                       (events_.front().kind == Kind::reasoning) != (event.kind == Kind::reasoning);
     if (other) flush();
     append(events_, std::move(event));
   }

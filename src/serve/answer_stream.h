@@ -65,7 +65,8 @@ class AnswerStream {
   bool parser_thought_ = false;
   std::string raw_;  // not incremental
   std::vector<AnswerEvent> fresh_, events_;
-  // waiting_: their text is not out; gathered_: belong to events_. since_: of gathered_ and waiting_.
+  // waiting_: their text is not out; gathered_: belong to events_. since_: of gathered_ and
+  // waiting_.
   std::vector<generate::TokenOutput> waiting_, gathered_;
   std::int64_t tokens_ = 0, reasoning_tokens_ = 0, calls_ = 0, since_ = 0;
   bool emitted_ = false;

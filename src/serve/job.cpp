@@ -29,7 +29,10 @@ double seconds_since(Clock::time_point begin) {
 class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJob> {
  public:
   EngineJob(Service& service, std::string id, Job job, std::shared_ptr<JobListener> listener)
-      : service_(service), id_(std::move(id)), job_(std::move(job)), listener_(std::move(listener)) {}
+      : service_(service),
+        id_(std::move(id)),
+        job_(std::move(job)),
+        listener_(std::move(listener)) {}
   ~EngineJob() override = default;
 
   void start();
@@ -46,6 +49,7 @@ class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJ
     bool ended = false;
   };
 
+  bool thinking_closed(std::int32_t think_end) const;
   generate::AnswerForm answer_form();
   generate::Request make_request();
   AnswerStreamOptions stream_options() const;
@@ -62,7 +66,8 @@ class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJ
   const Clock::time_point begin_ = Clock::now();
   ChatPrompt prompt_;
   std::int64_t max_tokens_ = 0;
-  bool clamped_ = false, no_answer_ = false;
+  bool is_chat_ = false, clamped_ = false, no_answer_ = false;
+  std::optional<GrammarPlan> grammar_;
   std::vector<std::int32_t> eos_, stop_ids_;  // sorted
   std::shared_ptr<std::atomic<bool>> end_thinking_;
 
@@ -122,24 +127,33 @@ bool EngineJob::end_thinking() {
   return thinking;
 }
 
+// Whether the template has closed the think block of this turn: the client wants no thoughts.
+bool EngineJob::thinking_closed(std::int32_t think_end) const {
+  const auto& points = prompt_.stable_points;
+  const auto begin = prompt_.ids.begin() + (points.empty() ? 0 : points.back());
+  return std::find(begin, prompt_.ids.end(), think_end) != prompt_.ids.end();
+}
+
 generate::AnswerForm EngineJob::answer_form() {
   const ServiceOptions& o = service_.options();
   const tokenizer::Tokenizer& t = service_.tokenizer();
   generate::AnswerForm form;
-  form.think_begin = t.find("<think>").value_or(-1);
   form.think_end = t.find("</think>").value_or(-1);
   form.thinking = prompt_.in_reasoning;
+  if (is_chat_ && !thinking_closed(form.think_end))
+    form.think_begin = t.find("<think>").value_or(-1);
+  form.tool_call_begin = t.find("<tool_call>").value_or(-1);
+  form.newlines = service_.newline_ids();
+  form.stop_ids = stop_ids_;
   form.thinking_budget = job_.thinking_budget >= 0 ? job_.thinking_budget : o.reasoning_budget;
   if (form.thinking_budget < 0 && o.auto_think_reserve > 0 && job_.max_tokens)
     form.thinking_budget = std::max<std::int64_t>(0, max_tokens_ - o.auto_think_reserve);
   if (!o.reasoning_budget_message.empty())
     form.before_think_end = t.encode(o.reasoning_budget_message + "\n", false);
   form.after_think_end = t.encode("\n\n", false);
-  if (const auto plan = plan_grammar(job_)) {
-    form.content = service_.grammar(plan->key, plan->make, plan->param);
+  if (grammar_) {
+    form.content = service_.grammar(grammar_->key, grammar_->make, grammar_->param);
     form.content_in_reasoning = job_.format.in_reasoning;
-    // Where a grammar ends, only the end can come.
-    job_.ignore_eos = false;
   }
   if (job_.reasoning_control) {
     end_thinking_ = std::make_shared<std::atomic<bool>>(false);
@@ -174,7 +188,9 @@ AnswerStreamOptions EngineJob::stream_options() const {
 
 generate::Request EngineJob::make_request() {
   generate::Request request;
-  generate::AnswerForm form = answer_form();
+  grammar_ = plan_grammar(job_);
+  // Where a grammar ends, only the end can come.
+  if (grammar_) job_.ignore_eos = false;
   for (const std::int64_t id : service_.defaults().eos_token_id)
     eos_.push_back(static_cast<std::int32_t>(id));
   std::ranges::sort(eos_);
@@ -183,6 +199,7 @@ generate::Request EngineJob::make_request() {
   if (!job_.ignore_eos) stop_ids_.insert(stop_ids_.end(), eos_.begin(), eos_.end());
   std::ranges::sort(stop_ids_);
   stop_ids_.erase(std::ranges::unique(stop_ids_).begin(), stop_ids_.end());
+  generate::AnswerForm form = answer_form();
 
   request.prompt = prompt_.ids;
   request.sampling = job_.sampling;
@@ -207,6 +224,7 @@ generate::Request EngineJob::make_request() {
 }
 
 void EngineJob::start() {
+  is_chat_ = job_.chat.has_value();
   prompt_ = make_job_prompt(service_, job_);
   const TokenRoom room = token_room(service_, job_, static_cast<std::int64_t>(prompt_.ids.size()));
   max_tokens_ = room.max_tokens;

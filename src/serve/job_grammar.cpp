@@ -143,15 +143,16 @@ std::optional<GrammarPlan> plan_grammar(const Job& job) {
   // A forced call leaves no room for content.
   const bool with_content = !forced && !free_content;
   if (with_content) description["content"] = describe(format);
-  return GrammarPlan{
-      key_of(description),
-      [tools = std::move(tools), tool_mode, parallel = job.parallel_tool_calls,
-       format = with_content ? format : ContentFormat{}, with_content] {
-        std::function<NodePtr(Rules&)> content;
-        if (with_content) content = [&](Rules& rules) { return content_node(rules, format); };
-        return grammar::tool_call_rules(tools, tool_mode, parallel, content, style_of(format));
-      },
-      with_content ? format.param : "tools"};
+  return GrammarPlan{key_of(description),
+                     [tools = std::move(tools), tool_mode, parallel = job.parallel_tool_calls,
+                      format = with_content ? format : ContentFormat{}, with_content] {
+                       std::function<NodePtr(Rules&)> content;
+                       if (with_content)
+                         content = [&](Rules& rules) { return content_node(rules, format); };
+                       return grammar::tool_call_rules(tools, tool_mode, parallel, content,
+                                                       style_of(format));
+                     },
+                     with_content ? format.param : "tools"};
 }
 
 }  // namespace octet::serve

@@ -27,10 +27,10 @@ void truncate(ChatPrompt& prompt, std::int64_t keep, bool left) {
 }
 
 HttpError too_long(std::int64_t context, std::int64_t prompt_tokens, const std::string& what) {
-  return HttpError(400,
-                   fmt::format("This model's maximum context length is {} tokens. However, {}",
-                               context, what),
-                   "messages", {{"n_prompt_tokens", prompt_tokens}, {"n_ctx", context}});
+  return HttpError(
+      400,
+      fmt::format("This model's maximum context length is {} tokens. However, {}", context, what),
+      "messages", {{"n_prompt_tokens", prompt_tokens}, {"n_ctx", context}});
 }
 
 }  // namespace
@@ -61,7 +61,8 @@ ChatPrompt make_job_prompt(Service& service, Job& job) {
   const std::int64_t keep =
       job.truncate_prompt_tokens < 0 ? service.max_model_len() - 1 : job.truncate_prompt_tokens;
   truncate(prompt, keep, job.truncate_left);
-  if (prompt.ids.empty()) throw HttpError(400, "the prompt is empty", job.chat ? "messages" : "prompt");
+  if (prompt.ids.empty())
+    throw HttpError(400, "the prompt is empty", job.chat ? "messages" : "prompt");
   return prompt;
 }
 
@@ -82,8 +83,7 @@ TokenRoom token_room(const Service& service, const Job& job, std::int64_t prompt
     throw too_long(context, prompt_tokens,
                    fmt::format("{} tokens were requested ({} in the messages, {} in the "
                                "completion). Please reduce one of them.",
-                               prompt_tokens + *job.max_tokens, prompt_tokens,
-                               *job.max_tokens));
+                               prompt_tokens + *job.max_tokens, prompt_tokens, *job.max_tokens));
   return {left, true};
 }
 

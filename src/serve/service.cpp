@@ -28,6 +28,7 @@ struct Service::Impl {
   std::unordered_map<std::string, std::weak_ptr<RunningJob>> running;
   std::shared_ptr<const generate::grammar::Vocabulary> vocabulary;
   std::once_flag vocabulary_once;
+  std::vector<std::int32_t> newline_ids;
   std::atomic<State> state = State::loading;
 
   struct Cached {
@@ -73,6 +74,11 @@ Service::Service(ServiceOptions options, const tokenizer::Tokenizer& tokenizer,
       impl_(std::make_unique<Impl>()) {
   if (options_.served_model_names.empty())
     fail(ErrorCode::invalid_argument, "the server needs a name for its model");
+  for (std::int64_t id = 0; id < tokenizer_.size(); ++id) {
+    const std::string_view bytes = tokenizer_.bytes(static_cast<std::int32_t>(id));
+    if (!bytes.empty() && bytes.find_first_not_of('\n') == std::string_view::npos)
+      impl_->newline_ids.push_back(static_cast<std::int32_t>(id));
+  }
 }
 
 Service::~Service() = default;
@@ -92,15 +98,19 @@ std::shared_ptr<const generate::grammar::Vocabulary> Service::vocabulary() {
   return impl_->vocabulary;
 }
 
+const std::vector<std::int32_t>& Service::newline_ids() const {
+  return impl_->newline_ids;
+}
+
 std::string Service::served_name(const std::optional<std::string>& asked) const {
   const auto& names = options_.served_model_names;
   if (!asked || asked->empty()) return names.front();
   if (options_.any_model_name || std::ranges::find(names, *asked) != names.end()) return *asked;
   std::string known;
   for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
-  throw HttpError(404, fmt::format("The model `{}` does not exist; this server has {}",
-                                   asked->size() > 256 ? std::string("...") : *asked,
-                                   known),
+  throw HttpError(404,
+                  fmt::format("The model `{}` does not exist; this server has {}",
+                              asked->size() > 256 ? std::string("...") : *asked, known),
                   "model");
 }
 
@@ -117,8 +127,7 @@ GrammarPtr Service::grammar(const std::string& cache_key,
       mine = true;
       impl_->uses.push_front(cache_key);
       at = impl_->grammars
-               .emplace(cache_key,
-                        Impl::Cached{promise.get_future().share(), impl_->uses.begin()})
+               .emplace(cache_key, Impl::Cached{promise.get_future().share(), impl_->uses.begin()})
                .first;
     } else {
       impl_->uses.splice(impl_->uses.begin(), impl_->uses, at->second.use);

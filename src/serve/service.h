@@ -60,6 +60,9 @@ class Service {
   std::int64_t created() const { return created_; }                   ///< Unix seconds of the start
   std::shared_ptr<const generate::grammar::Vocabulary> vocabulary();  ///< made at the first grammar
 
+  /// Tokens of nothing but line breaks.
+  const std::vector<std::int32_t>& newline_ids() const;
+
   /// The name as it goes into the response. Errors: HttpError 404 that lists the served names.
   std::string served_name(const std::optional<std::string>& asked) const;
   /// A grammar by its sources' hash; compiled at most once at a time, kept in memory (LRU,

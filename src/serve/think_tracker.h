@@ -8,7 +8,8 @@ namespace octet::serve {
 /// (or the prompt's end, if that leaves one open) to </think>, both included. serving.md §5, §12.1.
 class ThinkTracker {
  public:
-  /// Ids of <think> and </think>; -1: the vocabulary has none. open: the prompt leaves a block open.
+  /// Ids of <think> and </think>; -1: the vocabulary has none. open: the prompt leaves a block
+  /// open.
   ThinkTracker(std::int32_t begin, std::int32_t end, bool open)
       : begin_(begin), end_(end), thinking_(open) {}
 

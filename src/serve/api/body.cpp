@@ -92,8 +92,8 @@ void note_unknown_fields(std::string_view endpoint, const std::vector<std::strin
     const std::scoped_lock lock(mutex);
     for (const std::string& field : fields) {
       const bool fit = field.size() <= kMaxName && std::ranges::all_of(field, [](unsigned char c) {
-        return c > ' ' && c < 0x7F;
-      });
+                         return c > ' ' && c < 0x7F;
+                       });
       if (!fit || noted.size() >= kMaxNoted || !noted.insert(field).second) continue;
       fresh += (fresh.empty() ? "" : ", ") + field;
     }

@@ -39,8 +39,7 @@ class ChatCollector : public JobListener {
     for (const auto& token : tokens) {
       if (c.tracker.next(token.id) && !r_.include_reasoning) continue;
       // Written at once: at the end of a long answer it would stop the engine for a while.
-      if (r_.options.logprobs)
-        append_item(c.logprobs, compact_json(text_.chat_item(token)));
+      if (r_.options.logprobs) append_item(c.logprobs, compact_json(text_.chat_item(token)));
       if (r_.options.return_token_ids) c.ids.emplace_back(token.id);
     }
   }
@@ -63,8 +62,8 @@ class ChatCollector : public JobListener {
       write_choice(body, i, choices_[i]);
     }
     body += R"(],"service_tier":null,"system_fingerprint":)";
-    body += envelope.fingerprint.empty() ? "null"
-                                         : compact_json(json::string(envelope.fingerprint));
+    body +=
+        envelope.fingerprint.empty() ? "null" : compact_json(json::string(envelope.fingerprint));
     const auto& first = choices_.front().end.summary;
     json::object rest{{"usage", usage_json(usage)}};
     if (r_.per_request_metrics) rest["metrics"] = metrics_json(first);

@@ -93,8 +93,7 @@ void read_reasoning(FieldReader& body, const RequestContext& context, ChatReques
   if (const auto format =
           body.one_of("reasoning_format", {"none", "auto", "deepseek", "deepseek-legacy"}))
     job.parse_reasoning = *format != "none";
-  job.parse_tools =
-      body.boolean("parse_tool_calls").value_or(true) && context.options.parse_tools;
+  job.parse_tools = body.boolean("parse_tool_calls").value_or(true) && context.options.parse_tools;
 }
 
 // Only what can't be used to make us work without bound.

@@ -43,8 +43,7 @@ std::vector<std::vector<std::int32_t>> read_prompts(FieldReader& body, std::stri
   return prompts;
 }
 
-CompletionRequest read_completion_request(const json::value& value,
-                                          const RequestContext& context) {
+CompletionRequest read_completion_request(const json::value& value, const RequestContext& context) {
   FieldReader body(value, "");
   CompletionRequest request;
   request.model = body.string("model", 1024);
@@ -70,8 +69,8 @@ CompletionRequest read_completion_request(const json::value& value,
   // An echoed prompt has log-probabilities like the rest of the text.
   if (request.echo && request.reply.logprobs) {
     const int wanted = job.sampling.num_logprobs;
-    job.prompt_logprobs = std::max(
-        job.prompt_logprobs, wanted == -2 ? static_cast<int>(context.vocab_size) : wanted);
+    job.prompt_logprobs =
+        std::max(job.prompt_logprobs, wanted == -2 ? static_cast<int>(context.vocab_size) : wanted);
   }
   // The tokenizer of this family adds no special tokens at the ends.
   body.boolean("add_special_tokens");

@@ -68,7 +68,8 @@ void take_choices(FieldReader& r, std::string_view name, ContentFormat& format) 
 
 std::string source(FieldReader& r, std::string_view name) {
   std::string text = *r.string(name, kMaxSource);
-  if (text.empty()) bad_field(r.path(name), "{}: expected text, found an empty string", r.path(name));
+  if (text.empty())
+    bad_field(r.path(name), "{}: expected text, found an empty string", r.path(name));
   return text;
 }
 

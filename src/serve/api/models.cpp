@@ -67,14 +67,13 @@ void props(ServerState& state, const ExchangePtr& exchange) {
                             {"repeat_penalty", d.repetition_penalty},
                             {"max_tokens", d.max_new_tokens > 0 ? d.max_new_tokens : -1},
                             {"stream", true}};
-  respond_json(
-      *exchange,
-      {{"default_generation_settings", {{"n_ctx", service.max_model_len()}, {"params", params}}},
-       {"total_slots", service.engine().options().max_sequences},
-       {"model_alias", service.options().served_model_names.front()},
-       {"model_path", service.options().model_root},
-       {"modalities", {{"vision", false}, {"audio", false}}},
-       {"build_info", "octet " OCTET_VERSION}});
+  respond_json(*exchange, {{"default_generation_settings",
+                            {{"n_ctx", service.max_model_len()}, {"params", params}}},
+                           {"total_slots", service.engine().options().max_sequences},
+                           {"model_alias", service.options().served_model_names.front()},
+                           {"model_path", service.options().model_root},
+                           {"modalities", {{"vision", false}, {"audio", false}}},
+                           {"build_info", "octet " OCTET_VERSION}});
 }
 
 void slots(ServerState& state, const ExchangePtr& exchange) {
@@ -84,9 +83,8 @@ void slots(ServerState& state, const ExchangePtr& exchange) {
   const generate::EngineStatus status = service.engine().status();
   json::array out;
   for (std::int64_t i = 0; i < service.engine().options().max_sequences; ++i)
-    out.push_back({{"id", i},
-                   {"n_ctx", service.max_model_len()},
-                   {"is_processing", i < status.running}});
+    out.push_back(
+        {{"id", i}, {"n_ctx", service.max_model_len()}, {"is_processing", i < status.running}});
   respond_json(*exchange, std::move(out));
 }
 
@@ -94,10 +92,9 @@ void slots(ServerState& state, const ExchangePtr& exchange) {
 
 void add_model_routes(Router& router, ServerState& state) {
   const auto get = [&](const char* pattern, void (*handle)(ServerState&, const ExchangePtr&)) {
-    router.add(
-        {.method = "GET",
-         .pattern = pattern,
-         .handler = guarded([&state, handle](const ExchangePtr& e) { handle(state, e); })});
+    router.add({.method = "GET",
+                .pattern = pattern,
+                .handler = guarded([&state, handle](const ExchangePtr& e) { handle(state, e); })});
   };
   for (const char* pattern : {"/v1/models", "/models"}) get(pattern, list);
   for (const char* pattern : {"/v1/models/{}", "/models/{}"}) get(pattern, retrieve);

@@ -17,7 +17,8 @@ void add_openai_routes(Router& router, ServerState& state) {
   router.add({.method = "POST",
               .pattern = "/v1/embeddings",
               .handler = guarded([](const ExchangePtr&) {
-                throw HttpError(501, "embeddings: this model generates text and gives no embeddings");
+                throw HttpError(501,
+                                "embeddings: this model generates text and gives no embeddings");
               })});
 }
 
@@ -29,15 +30,13 @@ void add_routes(Router& router, ServerState& state, bool metrics_public) {
                 .handler = guarded(std::move(handle)),
                 .worker = true});
   };
-  post("/v1/messages", [&state](const ExchangePtr& e) {
-    handle_messages(state.service(), state.pinger(), e);
-  });
+  post("/v1/messages",
+       [&state](const ExchangePtr& e) { handle_messages(state.service(), state.pinger(), e); });
   post("/v1/messages/count_tokens",
        [&state](const ExchangePtr& e) { handle_count_tokens(state.service(), e); });
   for (const char* pattern : {"/v1/responses", "/responses"})
-    post(pattern, [&state](const ExchangePtr& e) {
-      handle_responses(state.service(), state.pinger(), e);
-    });
+    post(pattern,
+         [&state](const ExchangePtr& e) { handle_responses(state.service(), state.pinger(), e); });
   post("/v1/responses/input_tokens",
        [&state](const ExchangePtr& e) { handle_responses_input_tokens(state.service(), e); });
   router.add({.method = "GET",

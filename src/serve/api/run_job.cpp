@@ -19,8 +19,7 @@ void attach_jobs(Exchange& exchange, std::vector<std::shared_ptr<RunningJob>> jo
 
 void run_job(Service& service, const ExchangePtr& exchange, std::string id, Job job,
              std::shared_ptr<JobListener> listener) {
-  attach_jobs(*exchange,
-              {start_job(service, std::move(id), std::move(job), std::move(listener))});
+  attach_jobs(*exchange, {start_job(service, std::move(id), std::move(job), std::move(listener))});
 }
 
 bool reader_keeps_up(const Service& service, const Exchange& exchange) {

@@ -103,16 +103,14 @@ void read_scheduling(FieldReader& body, const RequestContext& context, Job& job)
     job.cache_salt = std::move(*salt);
   }
   job.use_prefix_cache = body.boolean("cache_prompt").value_or(true);
-  job.stream_interval =
-      body.integer("stream_interval", 1, 1 << 20).value_or(o.stream_interval);
+  job.stream_interval = body.integer("stream_interval", 1, 1 << 20).value_or(o.stream_interval);
   if (const auto keep = body.integer("truncate_prompt_tokens", -1)) {
     if (*keep == 0)
       bad_field(body.path("truncate_prompt_tokens"),
                 "truncate_prompt_tokens: expected -1 or at least 1, found 0");
     job.truncate_prompt_tokens = *keep;
   }
-  job.truncate_left =
-      body.one_of("truncation_side", {"left", "right"}).value_or("left") == "left";
+  job.truncate_left = body.one_of("truncation_side", {"left", "right"}).value_or("left") == "left";
 }
 
 }  // namespace
@@ -195,8 +193,7 @@ void read_logprob_token_ids(FieldReader& body, const RequestContext& context, Jo
   if (!body.has("logprob_token_ids")) return;
   job.sampling.logprob_token_ids = body.token_ids("logprob_token_ids", 128, context.vocab_size);
   const std::string path = body.path("logprob_token_ids");
-  if (job.sampling.logprob_token_ids.empty())
-    bad_field(path, "{}: expected 1 to 128 ids", path);
+  if (job.sampling.logprob_token_ids.empty()) bad_field(path, "{}: expected 1 to 128 ids", path);
   if (job.sampling.num_logprobs == -1) bad_field(path, "{}: needs logprobs", path);
 }
 

@@ -23,10 +23,10 @@ class SseStream {
   /// The response's head. Later calls do nothing.
   void begin(Headers headers = {});
   bool begun() const;
-  void data(std::string_view json);                         ///< `data: json`
+  void data(std::string_view json);                          ///< `data: json`
   void event(std::string_view name, std::string_view json);  ///< `event: name`, `data: json`
-  void done();                    ///< `data: [DONE]`, and the end
-  void end(bool close = false);   ///< the end. Nothing is written after it
+  void done();                                               ///< `data: [DONE]`, and the end
+  void end(bool close = false);  ///< the end. Nothing is written after it
   /// An error: as a response if nothing has begun, else as a frame, [DONE], and the connection is
   /// closed.
   void fail(const HttpError& error);

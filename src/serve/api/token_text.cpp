@@ -1,7 +1,8 @@
 #include "serve/api/token_text.h"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace octet::serve {
 
@@ -18,7 +19,8 @@ std::string TokenText::text(std::int32_t id) const {
 json::object TokenText::entry(const generate::TokenLogprob& t) const {
   json::array bytes;
   for (const char c : tokenizer_.bytes(t.id)) bytes.emplace_back(static_cast<unsigned char>(c));
-  return {{"token", text(t.id)}, {"logprob", finite_logprob(t.logprob)}, {"bytes", std::move(bytes)}};
+  return {
+      {"token", text(t.id)}, {"logprob", finite_logprob(t.logprob)}, {"bytes", std::move(bytes)}};
 }
 
 json::object TokenText::chat_item(const generate::TokenOutput& token) const {
@@ -32,9 +34,8 @@ json::object TokenText::chat_item(const generate::TokenOutput& token) const {
 json::object TokenText::prompt_item(const generate::TokenOutput& token) const {
   json::object out;
   const auto add = [&](const generate::TokenLogprob& t) {
-    out[std::to_string(t.id)] = {{"logprob", finite_logprob(t.logprob)},
-                                 {"rank", t.rank},
-                                 {"decoded_token", text(t.id)}};
+    out[std::to_string(t.id)] = {
+        {"logprob", finite_logprob(t.logprob)}, {"rank", t.rank}, {"decoded_token", text(t.id)}};
   };
   if (token.has_logprob) add(token.chosen);
   for (const auto& t : token.top) add(t);

@@ -52,9 +52,8 @@ json::value tokenize_prompt(Service& service, const json::value& value, FieldRea
     body.boolean("add_special_tokens");
     ids = service.tokenizer().encode(*prompt);
   }
-  json::object out{{"count", ids.size()},
-                   {"max_model_len", service.max_model_len()},
-                   {"tokens", ids_json(ids)}};
+  json::object out{
+      {"count", ids.size()}, {"max_model_len", service.max_model_len()}, {"tokens", ids_json(ids)}};
   out["token_strs"] = nullptr;
   if (strings) {
     json::array texts;
@@ -87,8 +86,9 @@ void detokenize(ServerState& state, const ExchangePtr& exchange) {
 void tokenizer_info(ServerState& state, const ExchangePtr& exchange) {
   Service& service = state.service();
   if (!service.options().tokenizer_info)
-    throw HttpError(404, "/tokenizer_info: the server was not started with "
-                         "--enable-tokenizer-info-endpoint");
+    throw HttpError(404,
+                    "/tokenizer_info: the server was not started with "
+                    "--enable-tokenizer-info-endpoint");
   json::array eos;
   for (const std::int64_t id : service.defaults().eos_token_id) eos.emplace_back(id);
   respond_json(*exchange, {{"tokenizer_class", "Qwen2Tokenizer"},

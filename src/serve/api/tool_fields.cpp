@@ -13,8 +13,8 @@ constexpr std::size_t kMaxTools = 1024, kMaxName = 128;
 
 bool is_tool_name(std::string_view name) {
   return !name.empty() && name.size() <= kMaxName && std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '_' || c == '.' || c == ':' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == ':' || c == '-';
   });
 }
 
@@ -59,16 +59,17 @@ std::string function_name(const json::value& value, const std::string& path) {
 }
 
 void read_mode(const std::string& word, ToolChoice& choice) {
-  choice.mode = word == "none"       ? ToolChoice::Mode::none
-                : word == "auto"     ? ToolChoice::Mode::automatic
-                                     : ToolChoice::Mode::required;
+  choice.mode = word == "none"   ? ToolChoice::Mode::none
+                : word == "auto" ? ToolChoice::Mode::automatic
+                                 : ToolChoice::Mode::required;
 }
 
 void read_allowed(const json::value& value, Job& job) {
   FieldReader outer(value, "tool_choice");
   // OpenAI nests it, some clients don't.
   const json::value* nested = outer.find("allowed_tools");
-  FieldReader allowed(nested ? *nested : value, nested ? "tool_choice.allowed_tools" : "tool_choice");
+  FieldReader allowed(nested ? *nested : value,
+                      nested ? "tool_choice.allowed_tools" : "tool_choice");
   read_mode(allowed.one_of("mode", {"auto", "required"}).value_or("auto"), job.tool_choice);
   const json::array* tools = allowed.array("tools", kMaxTools);
   if (!tools || tools->empty())
@@ -89,8 +90,7 @@ void read_choice(FieldReader& body, Job& job) {
   const std::string path = body.path("tool_choice");
   if (v->is_string()) {
     const std::string word = *body.one_of("tool_choice", {"none", "auto", "required"});
-    if (word == "required" && job.tools.empty())
-      bad_field(path, "{}: required needs tools", path);
+    if (word == "required" && job.tools.empty()) bad_field(path, "{}: required needs tools", path);
     if (!job.tools.empty()) read_mode(word, choice);
     return;
   }
@@ -108,8 +108,7 @@ void read_choice(FieldReader& body, Job& job) {
 
 void read_tools(FieldReader& body, Job& job) {
   for (const char* old : {"functions", "function_call"})
-    if (body.find(old))
-      bad_field(old, "{}: no longer supported; use tools and tool_choice", old);
+    if (body.find(old)) bad_field(old, "{}: no longer supported; use tools and tool_choice", old);
   if (const json::array* tools = body.array("tools", kMaxTools)) {
     std::set<std::string> names;
     for (std::size_t i = 0; i < tools->size(); ++i) {

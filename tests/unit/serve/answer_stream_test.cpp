@@ -148,7 +148,8 @@ AnswerStreamOptions with_tool() {
   AnswerStreamOptions o = options();
   o.parser.parse_tools = true;
   o.parser.tools = {
-      {"f", parse_json(R"({"type":"object","properties":{"city":{"type":"string"}}})", "t"), false}};
+      {"f", parse_json(R"({"type":"object","properties":{"city":{"type":"string"}}})", "t"),
+       false}};
   return o;
 }
 
@@ -209,7 +210,8 @@ TEST(AnswerStream, RandomTokens) {
   std::mt19937 random(7);
   const auto special = {tiny().find("<think>").value(), tiny().find("</think>").value(),
                         tiny().find("<tool_call>").value(), tiny().find("</tool_call>").value()};
-  const auto pieces = tiny().encode("<function=f>\n<parameter=city>\nx\n</parameter>\n</function>\n");
+  const auto pieces =
+      tiny().encode("<function=f>\n<parameter=city>\nx\n</parameter>\n</function>\n");
   for (int round = 0; round < 400; ++round) {
     std::vector<std::int32_t> ids;
     while (ids.size() < 40) {

@@ -85,8 +85,8 @@ TEST(FieldReader, WrongTypesNameThePath) {
 }
 
 TEST(FieldReader, RangesAndWholeNumbers) {
-  const auto v = parse(
-      R"({"half": 3.5, "low": -1, "huge": 18446744073709551615, "more": 1e300, "n": 7})");
+  const auto v =
+      parse(R"({"half": 3.5, "low": -1, "huge": 18446744073709551615, "more": 1e300, "n": 7})");
   FieldReader r(v, "");
   EXPECT_EQ(error_of([&] { r.integer("half"); }).second, "half: expected an integer, found 3.5");
   EXPECT_EQ(error_of([&] { r.integer("low", 0); }).second,
@@ -106,8 +106,7 @@ TEST(FieldReader, BoundsOfLists) {
   EXPECT_EQ(error_of([&] { r.strings("s", 4); }).first, "s[1]");
   EXPECT_EQ(error_of([&] { r.token_ids("t", 4, 10); }).first, "t[1]");
   EXPECT_EQ(error_of([&] { r.token_ids("big", 4, 3); }).first, "big[2]");
-  EXPECT_EQ(error_of([&] { r.array("big", 2); }).second,
-            "big: expected at most 2 items, found 3");
+  EXPECT_EQ(error_of([&] { r.array("big", 2); }).second, "big: expected at most 2 items, found 3");
   EXPECT_EQ(error_of([&] { r.string("text", 3); }).second,
             "text: expected at most 3 bytes, found 4");
 }

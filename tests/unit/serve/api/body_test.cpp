@@ -17,10 +17,11 @@ HttpRequest request(std::string type, std::string body) {
 }
 
 TEST(Body, OnlyWhatIsSaidToBeJson) {
-  for (const char* type : {"application/json", "application/json; charset=utf-8",
-                           "Application/JSON ;charset=x"})
+  for (const char* type :
+       {"application/json", "application/json; charset=utf-8", "Application/JSON ;charset=x"})
     EXPECT_EQ(parse_body(request(type, "{}")), json::object()) << type;
-  for (const char* type : {"", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"})
+  for (const char* type :
+       {"", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"})
     EXPECT_EQ(test::refusal([&] { parse_body(request(type, "{}")); }).status, 415) << type;
 }
 
@@ -34,9 +35,15 @@ TEST(Body, LoneSurrogatesAreReplaced) {
   const auto text = [](const char* json) {
     return std::string(parse_request_json(json).as_string());
   };
-  EXPECT_EQ(text(R"("a\ud83e\udd99b")"), "a\xF0\x9F\xA6\x99" "b");
-  EXPECT_EQ(text(R"("a\ud83eb")"), "a\xEF\xBF\xBD" "b");
-  EXPECT_EQ(text(R"("a\udd99b")"), "a\xEF\xBF\xBD" "b");
+  EXPECT_EQ(text(R"("a\ud83e\udd99b")"),
+            "a\xF0\x9F\xA6\x99"
+            "b");
+  EXPECT_EQ(text(R"("a\ud83eb")"),
+            "a\xEF\xBF\xBD"
+            "b");
+  EXPECT_EQ(text(R"("a\udd99b")"),
+            "a\xEF\xBF\xBD"
+            "b");
   EXPECT_EQ(text(R"("\ud83e\ud83e\udd99")"), "\xEF\xBF\xBD\xF0\x9F\xA6\x99");
   EXPECT_EQ(text(R"("\\ud83e")"), "\\ud83e");  // an escaped backslash
   EXPECT_EQ(text(R"("\ud83e\n")"), "\xEF\xBF\xBD\n");
@@ -44,8 +51,8 @@ TEST(Body, LoneSurrogatesAreReplaced) {
 }
 
 TEST(Body, CompactJson) {
-  const json::value v =
-      parse_json(R"({"a": [1, 2.5, 1e-5, "x\n", null, true], "b": {}, "c": [], "d": {"e": 1}})", "t");
+  const json::value v = parse_json(
+      R"({"a": [1, 2.5, 1e-5, "x\n", null, true], "b": {}, "c": [], "d": {"e": 1}})", "t");
   EXPECT_EQ(compact_json(v), R"({"a":[1,2.5,1e-05,"x\n",null,true],"b":{},"c":[],"d":{"e":1}})");
   EXPECT_EQ(compact_json(json::value(std::numeric_limits<double>::infinity())), "null");
 }

@@ -130,87 +130,87 @@ TEST(ChatRequest, EveryRangeIsKept) {
     const char* fields;
     const char* param;
   };
-  for (const Case& c : std::vector<Case>{
-           {R"("model":3)", "model"},
-           {R"("max_tokens":0)", "max_tokens"},
-           {R"("max_completion_tokens":-1)", "max_completion_tokens"},
-           {R"("max_tokens":1.5)", "max_tokens"},
-           {R"("temperature":2.1)", "temperature"},
-           {R"("temperature":-0.1)", "temperature"},
-           {R"("temperature":"hot")", "temperature"},
-           {R"("temperature":1e999)", "temperature"},
-           {R"("top_p":0)", "top_p"},
-           {R"("top_p":1.01)", "top_p"},
-           {R"("frequency_penalty":2.5)", "frequency_penalty"},
-           {R"("presence_penalty":-2.5)", "presence_penalty"},
-           {R"("n":0)", "n"},
-           {R"("n":17)", "n"},
-           {R"("stop":"")", "stop"},
-           {R"("stop":["a",""])", "stop"},
-           {R"("stop":7)", "stop"},
-           {R"("stop":["1","2","3","4","5","6","7","8","9","10","11","12","13","14","15","16","17"])",
-            "stop"},
-           {R"("stream":"yes")", "stream"},
-           {R"("stream_options":{"include_usage":true})", "stream_options"},
-           {R"("stream":true,"stream_options":{"include_usage":1})",
-            "stream_options.include_usage"},
-           {R"("seed":1.5)", "seed"},
-           {R"("top_logprobs":2)", "top_logprobs"},
-           {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
-           {R"("logprobs":true,"top_logprobs":-1)", "top_logprobs"},
-           {R"("logit_bias":{"x":1})", "logit_bias"},
-           {R"("logit_bias":{"-1":1})", "logit_bias"},
-           {R"("logit_bias":{"99999999":1})", "logit_bias"},
-           {R"("logit_bias":{"1":"a"})", "logit_bias"},
-           {R"("response_format":{"type":"xml"})", "response_format.type"},
-           {R"("response_format":{})", "response_format.type"},
-           {R"("reasoning_effort":"huge")", "reasoning_effort"},
-           {R"("functions":[])", "functions"},
-           {R"("function_call":"auto")", "function_call"},
-           {R"("top_k":-2)", "top_k"},
-           {R"("min_p":1.5)", "min_p"},
-           {R"("repetition_penalty":0)", "repetition_penalty"},
-           {R"("stop_token_ids":[-1])", "stop_token_ids[0]"},
-           {R"("stop_token_ids":[99999999])", "stop_token_ids[0]"},
-           {R"("min_tokens":-1)", "min_tokens"},
-           {R"("max_tokens":3,"min_tokens":4)", "min_tokens"},
-           {R"("truncate_prompt_tokens":0)", "truncate_prompt_tokens"},
-           {R"("truncate_prompt_tokens":-2)", "truncate_prompt_tokens"},
-           {R"("truncation_side":"middle")", "truncation_side"},
-           {R"("stream":true,"prompt_logprobs":1)", "prompt_logprobs"},
-           {R"("prompt_logprobs":21)", "prompt_logprobs"},
-           {R"("logprob_token_ids":[1])", "logprob_token_ids"},
-           {R"("logprobs":true,"logprob_token_ids":[])", "logprob_token_ids"},
-           {R"("allowed_token_ids":[])", "allowed_token_ids"},
-           {R"("allowed_token_ids":[99999999])", "allowed_token_ids[0]"},
-           {R"("bad_words":[""])", "bad_words"},
-           {R"("add_generation_prompt":true,"continue_final_message":true)",
-            "continue_final_message"},
-           {R"("chat_template":"{{ 1 }}")", "chat_template"},
-           {R"("chat_template_kwargs":[])", "chat_template_kwargs"},
-           {R"("documents":{})", "documents"},
-           {R"("mm_processor_kwargs":{"device":"cuda"})", "mm_processor_kwargs.device"},
-           {R"("mm_processor_kwargs":{"min_pixels":0})", "mm_processor_kwargs.min_pixels"},
-           {R"("priority":1)", "priority"},
-           {R"("cache_salt":"")", "cache_salt"},
-           {R"("thinking_token_budget":-2)", "thinking_token_budget"},
-           {R"("repetition_detection":{"max_pattern_size":4,"min_count":1})",
-            "repetition_detection.min_count"},
-           {R"("repetition_detection":{"max_pattern_size":4,"min_pattern_size":5})",
-            "repetition_detection.min_pattern_size"},
-           {R"("stream_interval":0)", "stream_interval"},
-           {R"("best_of":2)", "best_of"},
-           {R"("thinking":{"type":"maybe"})", "thinking.type"},
-           {R"("reasoning_format":"odd")", "reasoning_format"},
-           {R"("tools":{})", "tools"},
-           {R"("tools":[{"type":"magic"}])", "tools[0].type"},
-           {R"("tools":[{"type":"function"}])", "tools[0].function"},
-           {R"("tools":[{"type":"function","function":{"name":"a b"}}])", "tools[0].function.name"},
-           {R"("tools":[{"type":"function","function":{"name":"a","parameters":"x"}}])",
-            "tools[0].function.parameters"},
-           {R"("tool_choice":"required")", "tool_choice"},
-           {R"("tool_choice":{"type":"function","function":{"name":"f"}})", "tool_choice"},
-       }) {
+  for (
+      const Case& c : std::vector<Case>{
+          {R"("model":3)", "model"},
+          {R"("max_tokens":0)", "max_tokens"},
+          {R"("max_completion_tokens":-1)", "max_completion_tokens"},
+          {R"("max_tokens":1.5)", "max_tokens"},
+          {R"("temperature":2.1)", "temperature"},
+          {R"("temperature":-0.1)", "temperature"},
+          {R"("temperature":"hot")", "temperature"},
+          {R"("temperature":1e999)", "temperature"},
+          {R"("top_p":0)", "top_p"},
+          {R"("top_p":1.01)", "top_p"},
+          {R"("frequency_penalty":2.5)", "frequency_penalty"},
+          {R"("presence_penalty":-2.5)", "presence_penalty"},
+          {R"("n":0)", "n"},
+          {R"("n":17)", "n"},
+          {R"("stop":"")", "stop"},
+          {R"("stop":["a",""])", "stop"},
+          {R"("stop":7)", "stop"},
+          {R"("stop":["1","2","3","4","5","6","7","8","9","10","11","12","13","14","15","16","17"])",
+           "stop"},
+          {R"("stream":"yes")", "stream"},
+          {R"("stream_options":{"include_usage":true})", "stream_options"},
+          {R"("stream":true,"stream_options":{"include_usage":1})", "stream_options.include_usage"},
+          {R"("seed":1.5)", "seed"},
+          {R"("top_logprobs":2)", "top_logprobs"},
+          {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
+          {R"("logprobs":true,"top_logprobs":-1)", "top_logprobs"},
+          {R"("logit_bias":{"x":1})", "logit_bias"},
+          {R"("logit_bias":{"-1":1})", "logit_bias"},
+          {R"("logit_bias":{"99999999":1})", "logit_bias"},
+          {R"("logit_bias":{"1":"a"})", "logit_bias"},
+          {R"("response_format":{"type":"xml"})", "response_format.type"},
+          {R"("response_format":{})", "response_format.type"},
+          {R"("reasoning_effort":"huge")", "reasoning_effort"},
+          {R"("functions":[])", "functions"},
+          {R"("function_call":"auto")", "function_call"},
+          {R"("top_k":-2)", "top_k"},
+          {R"("min_p":1.5)", "min_p"},
+          {R"("repetition_penalty":0)", "repetition_penalty"},
+          {R"("stop_token_ids":[-1])", "stop_token_ids[0]"},
+          {R"("stop_token_ids":[99999999])", "stop_token_ids[0]"},
+          {R"("min_tokens":-1)", "min_tokens"},
+          {R"("max_tokens":3,"min_tokens":4)", "min_tokens"},
+          {R"("truncate_prompt_tokens":0)", "truncate_prompt_tokens"},
+          {R"("truncate_prompt_tokens":-2)", "truncate_prompt_tokens"},
+          {R"("truncation_side":"middle")", "truncation_side"},
+          {R"("stream":true,"prompt_logprobs":1)", "prompt_logprobs"},
+          {R"("prompt_logprobs":21)", "prompt_logprobs"},
+          {R"("logprob_token_ids":[1])", "logprob_token_ids"},
+          {R"("logprobs":true,"logprob_token_ids":[])", "logprob_token_ids"},
+          {R"("allowed_token_ids":[])", "allowed_token_ids"},
+          {R"("allowed_token_ids":[99999999])", "allowed_token_ids[0]"},
+          {R"("bad_words":[""])", "bad_words"},
+          {R"("add_generation_prompt":true,"continue_final_message":true)",
+           "continue_final_message"},
+          {R"("chat_template":"{{ 1 }}")", "chat_template"},
+          {R"("chat_template_kwargs":[])", "chat_template_kwargs"},
+          {R"("documents":{})", "documents"},
+          {R"("mm_processor_kwargs":{"device":"cuda"})", "mm_processor_kwargs.device"},
+          {R"("mm_processor_kwargs":{"min_pixels":0})", "mm_processor_kwargs.min_pixels"},
+          {R"("priority":1)", "priority"},
+          {R"("cache_salt":"")", "cache_salt"},
+          {R"("thinking_token_budget":-2)", "thinking_token_budget"},
+          {R"("repetition_detection":{"max_pattern_size":4,"min_count":1})",
+           "repetition_detection.min_count"},
+          {R"("repetition_detection":{"max_pattern_size":4,"min_pattern_size":5})",
+           "repetition_detection.min_pattern_size"},
+          {R"("stream_interval":0)", "stream_interval"},
+          {R"("best_of":2)", "best_of"},
+          {R"("thinking":{"type":"maybe"})", "thinking.type"},
+          {R"("reasoning_format":"odd")", "reasoning_format"},
+          {R"("tools":{})", "tools"},
+          {R"("tools":[{"type":"magic"}])", "tools[0].type"},
+          {R"("tools":[{"type":"function"}])", "tools[0].function"},
+          {R"("tools":[{"type":"function","function":{"name":"a b"}}])", "tools[0].function.name"},
+          {R"("tools":[{"type":"function","function":{"name":"a","parameters":"x"}}])",
+           "tools[0].function.parameters"},
+          {R"("tool_choice":"required")", "tool_choice"},
+          {R"("tool_choice":{"type":"function","function":{"name":"f"}})", "tool_choice"},
+      }) {
     const Refusal r = refused(c.fields);
     EXPECT_EQ(r.status, 400) << c.fields;
     EXPECT_EQ(r.param, c.param) << c.fields << ": " << r.message;
@@ -220,15 +220,28 @@ TEST(ChatRequest, EveryRangeIsKept) {
 }
 
 TEST(ChatRequest, EdgesOfRangesAreTaken) {
-  for (const char* fields :
-       {R"("temperature":0)", R"("temperature":2)", R"("top_p":1)", R"("n":16)", R"("top_k":-1)",
-        R"("top_k":0)", R"("min_p":1)", R"("seed":-1)", R"("seed":-9223372036854775808)",
-        R"("logprobs":true,"top_logprobs":20)", R"("truncate_prompt_tokens":-1)",
-        R"("frequency_penalty":-2,"presence_penalty":2)", R"("tools":[])",
-        R"("tools":[],"tool_choice":"auto")", R"("tool_choice":"none")", R"("stop":null)",
-        R"("max_tokens":null,"temperature":null,"stream_options":null)", R"("best_of":1)",
-        R"("thinking_token_budget":-1)", R"("priority":0)", R"("grammar":"")",
-        R"("n_predict":-1)"})
+  for (const char* fields : {R"("temperature":0)",
+                             R"("temperature":2)",
+                             R"("top_p":1)",
+                             R"("n":16)",
+                             R"("top_k":-1)",
+                             R"("top_k":0)",
+                             R"("min_p":1)",
+                             R"("seed":-1)",
+                             R"("seed":-9223372036854775808)",
+                             R"("logprobs":true,"top_logprobs":20)",
+                             R"("truncate_prompt_tokens":-1)",
+                             R"("frequency_penalty":-2,"presence_penalty":2)",
+                             R"("tools":[])",
+                             R"("tools":[],"tool_choice":"auto")",
+                             R"("tool_choice":"none")",
+                             R"("stop":null)",
+                             R"("max_tokens":null,"temperature":null,"stream_options":null)",
+                             R"("best_of":1)",
+                             R"("thinking_token_budget":-1)",
+                             R"("priority":0)",
+                             R"("grammar":"")",
+                             R"("n_predict":-1)"})
     EXPECT_EQ(refused(fields).status, 0) << fields << ": " << refused(fields).message;
   EXPECT_FALSE(read(R"("seed":-1)").job.has_seed);
   EXPECT_EQ(read(R"("n_predict":5)").job.max_tokens, 5);
@@ -261,10 +274,10 @@ TEST(ChatRequest, SilentFieldsAndUnknownOnes) {
 
 TEST(ChatRequest, MessagesMustBeThere) {
   const RequestWorld world;
-  for (const char* body : {R"({})", R"({"messages":null})", R"({"messages":[]})",
-                           R"({"messages":"hi"})"}) {
-    const Refusal r = test::refusal(
-        [&] { read_chat_request(parse_request_json(body), world.context()); });
+  for (const char* body :
+       {R"({})", R"({"messages":null})", R"({"messages":[]})", R"({"messages":"hi"})"}) {
+    const Refusal r =
+        test::refusal([&] { read_chat_request(parse_request_json(body), world.context()); });
     EXPECT_EQ(r.status, 400) << body;
     EXPECT_EQ(r.param, "messages") << body;
   }
@@ -281,7 +294,8 @@ TEST(ChatRequest, Tools) {
   EXPECT_EQ(r.job.chat->tools.size(), 2U);
   EXPECT_EQ(r.job.tool_choice.mode, ToolChoice::Mode::automatic);
   EXPECT_TRUE(r.job.parallel_tool_calls);
-  EXPECT_FALSE(read(std::string(kTools) + R"(,"parallel_tool_calls":false)").job.parallel_tool_calls);
+  EXPECT_FALSE(
+      read(std::string(kTools) + R"(,"parallel_tool_calls":false)").job.parallel_tool_calls);
 }
 
 TEST(ChatRequest, ToolChoices) {
@@ -322,8 +336,8 @@ TEST(ChatRequest, ThinkingBySeveralFields) {
   EXPECT_TRUE(thinking(R"("thinking":{"type":"enabled"})"));
   EXPECT_TRUE(thinking(R"("reasoning_effort":"low")"));
   EXPECT_FALSE(thinking(R"("thinking":{"type":"enabled"},"reasoning_effort":"none")"));
-  EXPECT_TRUE(thinking(
-      R"("reasoning_effort":"none","chat_template_kwargs":{"enable_thinking":true})"));
+  EXPECT_TRUE(
+      thinking(R"("reasoning_effort":"none","chat_template_kwargs":{"enable_thinking":true})"));
   const auto kwargs = read(R"("reasoning_effort":"high")", world).job.chat->kwargs;
   EXPECT_EQ(kwargs.at("reasoning_effort").as_string(), "high");
   EXPECT_EQ(kwargs.at("other").as_int64(), 1);

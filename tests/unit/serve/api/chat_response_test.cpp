@@ -37,7 +37,8 @@ struct World {
 std::vector<TokenOutput> tokens(std::initializer_list<std::int32_t> ids) {
   std::vector<TokenOutput> out;
   for (const std::int32_t id : ids)
-    out.push_back({.id = id, .has_logprob = true, .chosen = {id, -0.5F, 1}, .top = {{id, -0.5F, 1}}});
+    out.push_back(
+        {.id = id, .has_logprob = true, .chosen = {id, -0.5F, 1}, .top = {{id, -0.5F, 1}}});
   return out;
 }
 
@@ -51,8 +52,8 @@ ChoiceEnd ended(std::string reason, json::value stop = nullptr) {
   return end;
 }
 
-const Usage kUsage{.prompt_tokens = 310, .cached_tokens = 256, .completion_tokens = 58,
-                   .reasoning_tokens = 21};
+const Usage kUsage{
+    .prompt_tokens = 310, .cached_tokens = 256, .completion_tokens = 58, .reasoning_tokens = 21};
 
 // serving.md §6.1.
 void tell_example(JobListener& l, const ChatPrompt& prompt) {
@@ -124,7 +125,8 @@ TEST(ChatCollector, ContentIsNullOnlyWhereSomethingElseIs) {
   };
   EXPECT_EQ(content_after({}), "");
   EXPECT_TRUE(content_after({{Kind::reasoning, "hm", -1}}).is_null());
-  EXPECT_TRUE(content_after({{Kind::tool_begin, "f", 0}, {Kind::tool_arguments, "{}", 0}}).is_null());
+  EXPECT_TRUE(
+      content_after({{Kind::tool_begin, "f", 0}, {Kind::tool_arguments, "{}", 0}}).is_null());
   EXPECT_EQ(content_after({{Kind::reasoning, "hm", -1}, {Kind::content, "A", -1}}), "A");
 }
 
@@ -326,7 +328,8 @@ TEST(TokenText, PartsOfCharactersAndIds) {
   const auto ids = t.encode("\xF0\x9F\xA6\x99");  // no token of its own
   const TokenText text(t, false), as_ids(t, true);
   ASSERT_GT(ids.size(), 1U);
-  const auto item = text.chat_item({.id = ids[0], .has_logprob = true, .chosen = {ids[0], -1e30F, 1}});
+  const auto item =
+      text.chat_item({.id = ids[0], .has_logprob = true, .chosen = {ids[0], -1e30F, 1}});
   EXPECT_NE(std::string(item.at("token").as_string()).find("\xEF\xBF\xBD"), std::string::npos);
   EXPECT_EQ(item.at("bytes").at(0).to_number<int>(), 0xF0);
   EXPECT_EQ(item.at("logprob").as_double(), -9999.0);

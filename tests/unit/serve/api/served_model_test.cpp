@@ -1,0 +1,406 @@
+// The API from a request's body to its answer, with models/tiny and the engine.
+#include "served_model.h"
+
+#include <algorithm>
+
+namespace octet::serve {
+namespace {
+
+using test::ServedModel;
+
+// The model, loaded once.
+ServedModel& tiny() {
+  static ServedModel* const m = new ServedModel();
+  return *m;
+}
+
+std::string chat(const std::string& fields, const std::string& text = "Tell me a story.") {
+  return R"({"messages":[{"role":"user","content":")" + text + R"("}])" +
+         (fields.empty() ? "" : "," + fields) + "}";
+}
+
+// What a stream of chat chunks adds up to, for one choice.
+struct Joined {
+  std::string content, reasoning, finish;
+  std::vector<std::pair<std::string, std::string>> calls;
+  std::size_t logprobs = 0;
+  json::value usage, stop_reason;
+};
+Joined join(const std::vector<std::string>& frames, std::int64_t index = 0) {
+  Joined j;
+  EXPECT_FALSE(frames.empty());
+  EXPECT_EQ(frames.back(), "[DONE]");
+  for (std::size_t i = 0; i + 1 < frames.size(); ++i) {
+    const json::object chunk = parse_json(frames[i], "frame").as_object();
+    if (chunk.contains("usage")) j.usage = chunk.at("usage");
+    for (const json::value& c : chunk.at("choices").as_array()) {
+      if (c.at("index").as_int64() != index) continue;
+      const json::object& delta = c.at("delta").as_object();
+      if (const auto* t = delta.if_contains("content")) j.content += t->as_string();
+      if (const auto* t = delta.if_contains("reasoning")) j.reasoning += t->as_string();
+      if (const auto* calls = delta.if_contains("tool_calls"))
+        for (const json::value& call : calls->as_array()) {
+          if (call.as_object().contains("id"))
+            j.calls.emplace_back(call.at("function").at("name").as_string(), "");
+          j.calls.back().second += call.at("function").at("arguments").as_string();
+        }
+      if (!c.at("logprobs").is_null())
+        j.logprobs += c.at("logprobs").at("content").as_array().size();
+      if (!c.at("finish_reason").is_null()) {
+        j.finish = c.at("finish_reason").as_string();
+        j.stop_reason = c.at("stop_reason");
+      }
+    }
+  }
+  return j;
+}
+
+Joined whole(const json::value& body, std::size_t index = 0) {
+  Joined j;
+  const json::value& c = body.at("choices").at(index);
+  const json::object& m = c.at("message").as_object();
+  if (!m.at("content").is_null()) j.content = m.at("content").as_string();
+  if (const auto* t = m.if_contains("reasoning")) j.reasoning = t->as_string();
+  if (const auto* calls = m.if_contains("tool_calls"))
+    for (const json::value& call : calls->as_array())
+      j.calls.emplace_back(call.at("function").at("name").as_string(),
+                           call.at("function").at("arguments").as_string());
+  if (!c.at("logprobs").is_null()) j.logprobs = c.at("logprobs").at("content").as_array().size();
+  j.finish = c.at("finish_reason").as_string();
+  j.stop_reason = c.at("stop_reason");
+  j.usage = body.at("usage");
+  return j;
+}
+
+void expect_same(const Joined& a, const Joined& b) {
+  EXPECT_EQ(a.content, b.content);
+  EXPECT_EQ(a.reasoning, b.reasoning);
+  EXPECT_EQ(a.finish, b.finish);
+  EXPECT_EQ(a.calls, b.calls);
+  EXPECT_EQ(a.logprobs, b.logprobs);
+  EXPECT_EQ(a.stop_reason, b.stop_reason);
+}
+
+const std::string kWeather =
+    R"("tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object",
+       "properties":{"city":{"type":"string","maxLength":8},"days":{"type":"integer"}},
+       "required":["city"]},"strict":true}}])";
+
+TEST(ServedModel, StreamedAndWholeAnswersAreTheSame) {
+  for (const std::string& fields : std::vector<std::string>{
+           R"("max_tokens":40,"seed":1,"temperature":0.8)",
+           R"("max_tokens":40,"seed":2,"temperature":1.5,"logprobs":true,"top_logprobs":3)",
+           R"("max_tokens":60,"seed":3,"stop":["e","th"])",
+           R"("max_tokens":60,"seed":3,"stop":["e"],"include_stop_str_in_output":true)",
+           R"("max_tokens":60,"temperature":0,"stream_interval":7)",
+           R"("max_tokens":60,"seed":4,"reasoning_effort":"none")",
+           R"("max_tokens":80,"seed":5,"thinking_token_budget":5)",
+           R"("max_tokens":120,"seed":6,"reasoning_effort":"none","tool_choice":"required",)" +
+               kWeather,
+       }) {
+    const Joined a = whole(tiny().post("/v1/chat/completions", chat(fields)));
+    const auto client =
+        tiny().ask("POST", "/v1/chat/completions",
+                   chat(fields + R"(,"stream":true,"stream_options":{"include_usage":true})"));
+    const Joined b = join(client->frames());
+    expect_same(a, b);
+    EXPECT_EQ(a.usage.at("completion_tokens"), b.usage.at("completion_tokens")) << fields;
+    EXPECT_EQ(a.usage.at("completion_tokens_details"), b.usage.at("completion_tokens_details"));
+    if (fields.find("\"logprobs\":true") != std::string::npos)
+      EXPECT_EQ(static_cast<std::int64_t>(a.logprobs), a.usage.at("completion_tokens").as_int64());
+  }
+}
+
+TEST(ServedModel, ChoicesAreThoseOfTheirSeeds) {
+  const auto body = tiny().post("/v1/chat/completions",
+                                chat(R"("n":3,"seed":10,"max_tokens":20,"temperature":1.2)"));
+  ASSERT_EQ(body.at("choices").as_array().size(), 3U);
+  for (std::size_t k = 0; k < 3; ++k) {
+    const auto alone =
+        tiny().post("/v1/chat/completions",
+                    chat(fmt::format(R"("seed":{},"max_tokens":20,"temperature":1.2)", 10 + k)));
+    expect_same(whole(body, k), whole(alone));
+  }
+  EXPECT_GT(body.at("usage").at("completion_tokens").as_int64(), 20);
+}
+
+TEST(ServedModel, ABudgetEndsTheThinking) {
+  const Joined j = whole(tiny().post(
+      "/v1/chat/completions", chat(R"("max_tokens":60,"seed":5,"thinking_token_budget":4)")));
+  // Some tokens of thought, </think> and what is forced around it.
+  EXPECT_LE(j.usage.at("completion_tokens_details").at("reasoning_tokens").as_int64(), 6);
+  EXPECT_FALSE(j.content.empty());
+}
+
+TEST(ServedModel, RequiredCallsAreCalls) {
+  const std::string fields = R"("max_tokens":200,"seed":1,"reasoning_effort":"none",)" + kWeather;
+  Joined j =
+      whole(tiny().post("/v1/chat/completions",
+                        chat(fields + R"(,"tool_choice":"required","parallel_tool_calls":false)")));
+  EXPECT_EQ(j.finish, "tool_calls");
+  ASSERT_EQ(j.calls.size(), 1U);
+  EXPECT_EQ(j.calls[0].first, "get_weather");
+  EXPECT_TRUE(parse_json(j.calls[0].second, "arguments").at("city").is_string());
+  EXPECT_TRUE(j.content.empty());
+  j = whole(tiny().post(
+      "/v1/chat/completions",
+      chat(fields + R"(,"tool_choice":{"type":"function","function":{"name":"get_weather"}})")));
+  EXPECT_EQ(j.finish, "stop");
+  EXPECT_EQ(j.calls.size(), 1U);
+}
+
+TEST(ServedModel, FormatsHold) {
+  const auto content = [](const std::string& fields) {
+    return whole(tiny().post(
+                     "/v1/chat/completions",
+                     chat(R"("max_tokens":100,"seed":3,"reasoning_effort":"none",)" + fields)))
+        .content;
+  };
+  const std::string choice = content(R"("structured_outputs":{"choice":["apple","pear"]})");
+  EXPECT_TRUE(choice == "apple" || choice == "pear") << choice;
+  const std::string digits = content(R"("structured_outputs":{"regex":"[0-9]{3,5}"})");
+  EXPECT_TRUE(digits.size() >= 3 && digits.size() <= 5 &&
+              std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; }))
+      << digits;
+  const auto object =
+      parse_json(content(
+                     R"("response_format":{"type":"json_schema","json_schema":{"name":"n","schema":
+             {"type":"object","properties":{"ok":{"type":"boolean"}},"required":["ok"],
+              "additionalProperties":false}}})"),
+                 "content");
+  EXPECT_TRUE(object.at("ok").is_bool());
+  EXPECT_EQ(content(R"("grammar":"root ::= \"yes\"")"), "yes");
+}
+
+TEST(ServedModel, BadFormatsAreRefusedAndHurtNobody) {
+  for (const char* fields :
+       {R"("grammar":"root ::= (")", R"("structured_outputs":{"regex":"("})",
+        R"("response_format":{"type":"json_schema","json_schema":{"schema":{"type":"no"}}})",
+        R"("grammar":"other ::= \"a\"")"}) {
+    const auto body = tiny().post("/v1/chat/completions", chat(fields), 400);
+    EXPECT_TRUE(body.at("error").at("param").is_string()) << fields;
+    EXPECT_EQ(body.at("error").at("type"), "invalid_request_error");
+  }
+  tiny().post("/v1/chat/completions", chat(R"("max_tokens":2)"));
+}
+
+TEST(ServedModel, ContextAndClamping) {
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += "word ";
+  const auto body = tiny().post("/v1/chat/completions", chat("", text), 400);
+  const std::string message(body.at("error").at("message").as_string());
+  EXPECT_NE(message.find("maximum context length is 2048 tokens"), std::string::npos) << message;
+  EXPECT_EQ(body.at("error").at("n_ctx").as_int64(), 2048);
+  EXPECT_GT(body.at("error").at("n_prompt_tokens").as_int64(), 2048);
+  const auto client =
+      tiny().ask("POST", "/v1/chat/completions", chat(R"("max_tokens":1000000,"stop":["e"])"));
+  EXPECT_EQ(client->status(), 200);
+  ASSERT_EQ(client->headers().size(), 1U);
+  EXPECT_EQ(client->headers()[0].first, "x-octet-clamped-max-tokens");
+  tiny().post("/v1/chat/completions", chat(R"("truncate_prompt_tokens":100,"max_tokens":2)", text));
+}
+
+TEST(ServedModel, Completions) {
+  const auto body = tiny().post(
+      "/v1/completions",
+      R"({"prompt":["Once upon","There was"],"n":2,"max_tokens":5,"seed":1,"logprobs":1})");
+  ASSERT_EQ(body.at("choices").as_array().size(), 4U);
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(body.at("choices").at(i).at("index").to_number<std::size_t>(), i);
+    EXPECT_EQ(body.at("choices").at(i).at("logprobs").at("tokens").as_array().size(), 5U);
+  }
+  const auto streamed = tiny().ask(
+      "POST", "/v1/completions",
+      R"({"prompt":["Once upon","There was"],"n":2,"max_tokens":5,"seed":1,"stream":true})");
+  std::vector<std::string> texts(4);
+  const auto frames = streamed->frames();
+  EXPECT_EQ(frames.back(), "[DONE]");
+  for (std::size_t i = 0; i + 1 < frames.size(); ++i) {
+    const auto chunk = parse_json(frames[i], "frame");
+    for (const auto& c : chunk.at("choices").as_array())
+      texts[c.at("index").to_number<std::size_t>()] += c.at("text").as_string();
+  }
+  for (std::size_t i = 0; i < 4; ++i)
+    EXPECT_EQ(body.at("choices").at(i).at("text"), texts[i].c_str());
+}
+
+// What evaluation harnesses send.
+TEST(ServedModel, EchoedPromptsAreScored) {
+  const auto body =
+      tiny().post("/v1/completions",
+                  R"({"prompt":"Once upon a time","max_tokens":0,"echo":true,"logprobs":1})");
+  const auto& choice = body.at("choices").at(0);
+  EXPECT_EQ(choice.at("text"), "Once upon a time");
+  EXPECT_EQ(choice.at("finish_reason"), "length");
+  const auto& lp = choice.at("logprobs").at("token_logprobs").as_array();
+  ASSERT_GT(lp.size(), 2U);
+  EXPECT_TRUE(lp[0].is_null());
+  for (std::size_t i = 1; i < lp.size(); ++i) EXPECT_LT(lp[i].as_double(), 0.0);
+  EXPECT_EQ(body.at("usage").at("completion_tokens").as_int64(), 0);
+}
+
+TEST(ServedModel, PromptLogprobs) {
+  const auto body =
+      tiny().post("/v1/chat/completions",
+                  chat(R"("max_tokens":1,"prompt_logprobs":2,"return_token_ids":true)"));
+  const auto& lp = body.at("prompt_logprobs").as_array();
+  const auto& ids = body.at("prompt_token_ids").as_array();
+  ASSERT_EQ(lp.size(), ids.size());
+  for (std::size_t i = 1; i < lp.size(); ++i)
+    EXPECT_TRUE(lp[i].as_object().contains(std::to_string(ids[i].as_int64())));
+}
+
+TEST(ServedModel, SmallEndpoints) {
+  ServedModel& m = tiny();
+  EXPECT_EQ(m.ask("GET", "/health")->body(), R"({"status":"ok"})");
+  EXPECT_EQ(m.ask("GET", "/ping")->status(), 200);
+  EXPECT_EQ(m.ask("GET", "/health/live")->status(), 200);
+  EXPECT_EQ(m.ask("GET", "/load")->body(), R"({"server_load":0})");
+  const auto models = parse_json(m.ask("GET", "/v1/models")->body(), "models");
+  EXPECT_EQ(models.at("data").as_array().size(), 2U);
+  EXPECT_EQ(models.at("data").at(0).at("max_model_len").as_int64(), 2048);
+  EXPECT_EQ(m.ask("GET", "/v1/models/second/name")->status(), 200);
+  EXPECT_EQ(m.ask("GET", "/v1/models/third")->status(), 404);
+  EXPECT_EQ(m.ask("GET", "/props")->status(), 200);
+  EXPECT_EQ(m.ask("GET", "/slots")->status(), 501);
+  EXPECT_EQ(m.ask("GET", "/metrics")->status(), 200);
+  EXPECT_EQ(m.ask("POST", "/v1/embeddings", R"({"input":"a"})")->status(), 501);
+  m.post("/v1/chat/completions", chat(R"("model":"third")"), 404);
+  EXPECT_EQ(
+      m.post("/v1/chat/completions", chat(R"("model":"second/name","max_tokens":1)")).at("model"),
+      "second/name");
+}
+
+TEST(ServedModel, TokenizeInBothShapes) {
+  ServedModel& m = tiny();
+  const auto v = m.post("/tokenize", R"({"prompt":"Hello there","return_token_strs":true})");
+  const auto l = m.post("/tokenize", R"({"content":"Hello there","with_pieces":true})");
+  EXPECT_EQ(v.at("count").to_number<std::size_t>(), l.at("tokens").as_array().size());
+  std::string joined;
+  for (const auto& t : l.at("tokens").as_array()) joined += t.at("piece").as_string();
+  EXPECT_EQ(joined, "Hello there");
+  const auto back = m.post("/detokenize", R"({"tokens":)" + to_json(v.at("tokens")) + "}");
+  EXPECT_EQ(back.at("prompt"), "Hello there");
+  EXPECT_EQ(back.at("content"), "Hello there");
+  const auto messages = m.post("/tokenize", chat(""));
+  const auto rendered = m.post("/v1/chat/completions/render", chat(""));
+  EXPECT_EQ(messages.at("tokens"), rendered.at("prompt_token_ids"));
+  EXPECT_EQ(m.post("/apply-template", chat("")).at("prompt"), rendered.at("prompt"));
+  EXPECT_EQ(m.post("/v1/chat/completions/input_tokens", chat("")).at("input_tokens"),
+            messages.at("count"));
+}
+
+TEST(ServedModel, TheOtherDialectsAnswer) {
+  const auto message = tiny().post(
+      "/v1/messages",
+      R"({"model":"claude-x","max_tokens":8,"messages":[{"role":"user","content":"Hi"}]})");
+  EXPECT_EQ(message.at("type"), "message");
+  const auto response = tiny().post("/v1/responses", R"({"input":"Hi","max_output_tokens":8})");
+  EXPECT_EQ(response.at("object"), "response");
+}
+
+TEST(ServedModel, NothingRunsBeforeItIsLoaded) {
+  ServerState state;
+  Router router;
+  add_routes(router, state, false);
+  state.set_progress(0.25);
+  const auto ask = [&](const std::string& method, const std::string& path) {
+    auto client = std::make_shared<test::FakeClient>();
+    client->request_.path = path;
+    client->request_.headers = {{"content-type", "application/json"}};
+    client->request_.body = "{}";
+    std::string allow;
+    router.find(method, path, client->request_.parameters, allow)->handler(client);
+    return client;
+  };
+  const auto health = ask("GET", "/health");
+  EXPECT_EQ(health->status(), 503);
+  const auto body = parse_json(health->body(), "health");
+  EXPECT_EQ(body.at("status"), "loading");
+  EXPECT_EQ(body.at("progress").as_double(), 0.25);
+  EXPECT_EQ(ask("GET", "/health/live")->status(), 200);
+  for (const char* path : {"/v1/chat/completions", "/v1/completions", "/tokenize", "/v1/messages"})
+    EXPECT_EQ(ask("POST", path)->status(), 503) << path;
+  EXPECT_EQ(ask("GET", "/v1/models")->status(), 503);
+  EXPECT_EQ(ask("GET", "/load")->status(), 200);
+  state.drain();
+  EXPECT_EQ(parse_json(ask("GET", "/health")->body(), "h").at("status"), "draining");
+  state.fail_with("no disk");
+  EXPECT_EQ(parse_json(ask("GET", "/health")->body(), "h").at("error").at("message"), "no disk");
+}
+
+void until(const std::function<bool()>& done) {
+  while (!done()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+TEST(ServedModel, ClientsThatGoFreeTheirPlace) {
+  ServedModel& m = tiny();
+  for (const bool streamed : {false, true}) {
+    const auto client = m.start(
+        "POST", "/v1/chat/completions",
+        chat(fmt::format(R"("max_tokens":2000,"ignore_eos":true,"n":4,"stream":{})", streamed)));
+    until([&] { return m.engine().status().running == 4; });
+    client->go();
+    until([&] { return m.engine().idle(); });
+    EXPECT_EQ(m.engine().status().slots_used, 0);
+  }
+  // Gone before the handler was done.
+  const auto early = std::make_shared<test::FakeClient>();
+  early->go();
+  until([&] { return m.engine().idle(); });
+}
+
+TEST(ServedModel, SlowReadersWaitAndLoseNothing) {
+  ServedModel& m = tiny();
+  const std::string fields = R"("max_tokens":60,"seed":9,"ignore_eos":true)";
+  const Joined quick = whole(m.post("/v1/chat/completions", chat(fields)));
+  const auto client = m.start("POST", "/v1/chat/completions", chat(fields + R"(,"stream":true)"));
+  client->hold(true);
+  // Others are not held up.
+  m.post("/v1/chat/completions", chat(R"("max_tokens":3)"));
+  client->hold(false);
+  client->wait();
+  expect_same(quick, join(client->frames()));
+}
+
+TEST(ServedModel, ThinkingEndsOnRequest) {
+  ServedModel& m = tiny();
+  const auto client =
+      m.start("POST", "/v1/chat/completions",
+              chat(R"("max_tokens":1500,"ignore_eos":true,"seed":1,"stream":true,
+                      "logit_bias":{")" +
+                   std::to_string(*test::RequestWorld::tiny_tokenizer().find("</think>")) +
+                   R"(":-100},"reasoning_control":true)"));
+  const std::string id = "chatcmpl-" + client->request_.request_id;
+  EXPECT_FALSE(m.post("/v1/chat/completions/control", R"({"id":"other","action":"reasoning_end"})")
+                   .at("success")
+                   .as_bool());
+  m.post("/v1/chat/completions/control", R"({"action":"reasoning_end"})", 400);
+  const auto told =
+      m.post("/v1/chat/completions/control", R"({"id":")" + id + R"(","action":"reasoning_end"})");
+  EXPECT_TRUE(told.at("success").as_bool());
+  client->wait();
+  EXPECT_FALSE(join(client->frames()).content.empty());
+}
+
+TEST(ServedModel, ShutdownEndsStreamsWithAnError) {
+  ServedModel m;
+  const auto streamed = m.start("POST", "/v1/chat/completions",
+                                chat(R"("max_tokens":2000,"ignore_eos":true,"stream":true)"));
+  const auto plain =
+      m.start("POST", "/v1/chat/completions", chat(R"("max_tokens":2000,"ignore_eos":true)"));
+  until([&] { return m.engine().status().running == 2; });
+  m.state().drain();
+  m.engine().drain();
+  EXPECT_EQ(m.ask("POST", "/v1/chat/completions", chat(""))->status(), 503);
+  m.engine().cancel_all();
+  streamed->wait();
+  plain->wait();
+  const auto frames = streamed->frames();
+  ASSERT_GE(frames.size(), 2U);
+  EXPECT_TRUE(parse_json(frames[frames.size() - 2], "f").as_object().contains("error"));
+  EXPECT_EQ(plain->status(), 503);
+}
+
+}  // namespace
+}  // namespace octet::serve
