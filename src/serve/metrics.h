@@ -38,7 +38,7 @@ class Metrics {
   /// Bytes of a device's memory by what they are for ("weights", "kv", "snapshots").
   void set_device_memory(const std::string& device, const std::string& kind, std::size_t bytes);
   /// Prometheus text 0.0.4, or OpenMetrics; gauges and the engine's counters are taken from the
-  /// statuses. Some 100 us.
+  /// statuses. Some 300 us.
   std::string text(const generate::EngineStatus& engine, const HttpStatus& http,
                    bool open_metrics) const;
 
