@@ -37,7 +37,7 @@ BAD_CHATS = [
         "min_tokens": [-1, 2**31], "stop": [5, [1], ["x"] * 17, [""], "", ["y" * 2000]], "seed": [1.5, "x"],
         "logit_bias": [{"x": 1}, {"99999999": 1}, {"-1": 1}, [1], {"5": "a"}], "top_logprobs": [21, -2, 3],
         "logprobs": ["yes", 3], "stream": ["true", 1], "stop_token_ids": [[-1], [10**9], ["a"], 5],
-        "allowed_token_ids": [[], [-1], [10**9]], "bad_words": [["x"] * 129, "x", [""]], "tools": [{}, [5], [{"type": "function"}],
+        "allowed_token_ids": [[], [-1], [10**9]], "bad_words": [["x"] * 129, 5, [""]], "tools": [{}, [5], [{"type": "function"}],
             [{"type": "function", "function": {"name": ""}}], [{"type": "function", "function": {"name": "a b"}}],
             [{"type": "function", "function": {"name": "f", "parameters": 5}}],
             [{"type": "function", "function": {"name": "f", "parameters": {"type": 5}}}]],

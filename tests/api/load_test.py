@@ -109,7 +109,7 @@ async def nonsense(port, dice):
     writer.write_eof()
     answer = await asyncio.wait_for(reader.read(), 30)
     if answer:
-        assert 400 <= int(answer.split()[1]) < 500, answer[:200]
+        assert int(answer.split()[1]) in (400, 404, 415, 505), answer[:200]
     writer.close()
 
 
@@ -164,7 +164,7 @@ def test_load():
         end = time.monotonic() + 20
         while time.monotonic() < end:
             metrics = server.metrics()
-            busy = [metrics[f'vllm:{n}{{engine="0",model_name="tiny"}}'] for n in ("num_requests_running", "num_requests_waiting")]
+            busy = [metrics[f"vllm:{n}"] for n in ("num_requests_running", "num_requests_waiting")]
             if busy == [0, 0] and descriptors(server.process.pid) <= baseline["fds"] + 2:
                 break
             time.sleep(0.1)

@@ -77,10 +77,16 @@ class Server:
             return status, text.decode(errors="replace")
 
     def metrics(self):
-        """{name with labels: value} of /metrics."""
+        """{name: value} of /metrics; values of the same name with other labels are added up."""
         with self.open("GET", "/metrics") as r:
             lines = r.read().decode().splitlines()
-        return {k: float(v) for k, _, v in (x.rpartition(" ") for x in lines if x and not x.startswith("#"))}
+        out = {}
+        for line in lines:
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                name = name.partition("{")[0]
+                out[name] = out.get(name, 0) + float(value)
+        return out
 
     def stop(self, seconds=40):
         """Ends it as an operator would; returns its exit code."""
