@@ -376,6 +376,7 @@ def test_the_cards_command_line(tmp_path):
         text = server.text()
         for name in "--tensor-parallel-size 4", "--dtype float16", "--skip-mm-profiling":
             assert f"accepted, no effect: {name}" in text
+        assert "--gpu-memory-utilization" not in text  # it has an effect
         assert server.post("/v1/chat/completions", {**SHORT, "model": str(model)})["usage"]["completion_tokens"] == 4
     with Server("--max-model-len", "20000", "--max-num-seqs", "1", environment={"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}) as server:
         assert server.get("/v1/models")["data"][0]["max_model_len"] == 20000
@@ -390,7 +391,7 @@ HOSTILE = "evil\x1b[31m\r\nfake line\x9b\u202e"
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_logs(form):
-    with Server("--log-format", form, "--disable-access-log-for-endpoints", "/metrics,/ping") as server:
+    with Server("--log-format", form, "--enable-log-requests", "--enable-log-outputs", "--uvicorn-log-level", "debug", "--disable-access-log-for-endpoints", "/metrics,/ping") as server:
         body = {**SHORT, "messages": [{"role": "user", "content": SECRET}]}
         server.post("/v1/chat/completions", body, {"X-Request-Id": "my-id-1"})
         server.get("/ping")
@@ -407,6 +408,8 @@ def test_logs(form):
         time.sleep(0.2)
         text = server.text()
         assert SECRET not in text
+        assert "accepted, no effect: --enable-log-outputs (prompts and answers are never logged)" in text
+        assert re.search(r"answering.*chatcmpl-my-id-1.*prompt_tokens\W+\d", text)
         after = text.split("ready at")[1].splitlines()
         lines = [x for x in after if "request" in x and "remote" in x]
         assert all(x.isprintable() for x in lines), [x for x in lines if not x.isprintable()]
