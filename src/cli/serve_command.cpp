@@ -141,6 +141,14 @@ void set_cache_config(serve::Metrics& metrics, const ServePlan& plan) {
        {"enable_prefix_caching", plan.engine.prefix_cache ? "True" : "False"}});
 }
 
+void set_device_memory(serve::Metrics& metrics, const ServePlan& plan) {
+  metrics.set_device_memory("cpu", "weights", plan.weight_bytes);
+  metrics.set_device_memory("cpu", "kv", plan.memory.kv_bytes);
+  metrics.set_device_memory("cpu", "states", plan.memory.state_bytes);
+  metrics.set_device_memory("cpu", "snapshots", plan.memory.snapshot_bytes);
+  metrics.set_device_memory("cpu", "workspace", plan.memory.workspace_bytes);
+}
+
 void serve_model(const ServeFlags& flags) {
   require_supported(flags);
   serve::set_log_options(log_options(flags));
@@ -162,6 +170,9 @@ void serve_model(const ServeFlags& flags) {
     serve::log_access(record);
     if (serve::Service* service = state.find_service()) service->metrics().count_access(record);
   };
+  server.on_error = [](const std::string& request_id, const std::string& what) {
+    serve::log(LogLevel::error, "a request failed", {{"request_id", request_id}, {"error", what}});
+  };
   server.start();
   serve::log(LogLevel::info, "listening at " + server.url() + ", loading " + flags.model);
 
@@ -176,6 +187,7 @@ void serve_model(const ServeFlags& flags) {
                          std::move(chat_template), std::move(defaults), engine,
                          checkpoint.config().text.vocab_size);
   set_cache_config(service.metrics(), plan);
+  set_device_memory(service.metrics(), plan);
   service.metrics().set_load_progress(1);
   engine.on_step = [&service](const generate::StepReport& report) {
     service.metrics().count_step(report);
