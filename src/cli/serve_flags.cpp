@@ -264,7 +264,7 @@ Environment process_environment() {
 }
 
 CLI::App* add_serve_subcommand(CLI::App& app) {
-  CLI::App* serve = app.add_subcommand("serve", "answers requests over HTTP, with vLLM's flags");
+  CLI::App* serve = app.add_subcommand("serve", "Answers requests over HTTP, with vLLM's flags");
   // Its words are a language of their own: underscores, dots, lists, a file.
   serve->prefix_command();
   serve->set_help_flag();
