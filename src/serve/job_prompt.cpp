@@ -109,7 +109,7 @@ HttpError job_error(std::exception_ptr error, const std::string& id) {
   } catch (...) {
   }
   // The client hears nothing of our inside.
-  log(LogLevel::error, "a request failed", {{"id", id}, {"error", what}});
+  log(LogLevel::error, what, {{"id", id}});
   return HttpError(500, fmt::format("{} failed inside the server", id));
 }
 

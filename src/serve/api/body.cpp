@@ -114,7 +114,7 @@ Handler guarded(std::function<void(const ExchangePtr&)> handle) {
       const HttpError error = to_http_error(std::current_exception(), id);
       // The client hears nothing of our inside.
       if (error.status() == 500)
-        log(LogLevel::error, "a request failed", {{"request_id", id}, {"error", e.what()}});
+        log(LogLevel::error, e.what(), {{"request_id", id}});
       respond_error(*exchange, error);
     }
   };
