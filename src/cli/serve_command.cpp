@@ -165,6 +165,12 @@ void serve_model(const ServeFlags& flags) {
     serve::log_access(record);
     if (serve::Service* service = state.find_service()) service->metrics().count_access(record);
   };
+  server.on_error = [](const std::string& request_id, const std::string& what) {
+    if (request_id.empty())
+      serve::log(LogLevel::error, what);
+    else
+      serve::log(LogLevel::error, what, {{"request_id", request_id}});
+  };
   server.start();
   serve::log(LogLevel::info, "listening at " + server.url() + ", loading " + flags.model);
 
@@ -224,7 +230,13 @@ Command add_serve(CLI::App& app) {
       return;
     }
     for (const std::string& note : flags.notes) fmt::print(stderr, "octet: {}\n", note);
-    serve_model(flags);
+    try {
+      serve_model(flags);
+    } catch (const Error& e) {
+      // An end that was asked for is no failure: whoever restarts failed services must see that.
+      if (e.code() != ErrorCode::interrupted) throw;
+      serve::log(LogLevel::info, "asked to end before the model was loaded");
+    }
   };
 }
 

@@ -49,7 +49,7 @@ const ServeFlag kEngine[] = {
     shows("auto", called("-tp", {"tensor-parallel-size", K::integer, &F::tensor_parallel_size, "N",
                                  "GPUs to share a layer; a CPU is one device", 1, 1024})),
     shows("auto", {"gpu-memory-utilization", K::number, &F::gpu_memory_utilization, "SHARE",
-                   "of a GPU's memory; a CPU has --max-memory", 0.01, 1}),
+                   "of a GPU's memory; of a CPU's that is free, unless --max-memory says it", 0.01, 1}),
     {"max-num-seqs", K::count, &F::max_num_seqs, "N", "answers that are written at once", 1, 4096},
     {"max-num-batched-tokens", K::count, &F::max_num_batched_tokens, "N",
      "rows of a step: what long prompts may take at once", 1, 1 << 20},
@@ -188,7 +188,6 @@ const ServeFlag kHttp[] = {
     {"metrics-public", K::boolean, &F::metrics_public, "", "GET /metrics needs no key"},
     {"shutdown-timeout", K::number, &F::shutdown_timeout, "SECONDS",
      "that running answers get after SIGTERM", 0, 86400},
-    {"auto-restart", K::boolean, &F::auto_restart, "", "start the engine again after a fault"},
 };
 
 const ServeFlag kLogs[] = {
@@ -201,9 +200,6 @@ const ServeFlag kLogs[] = {
      "PATH,...", "no line for requests of these paths"},
     {"enable-log-requests", K::boolean, &F::enable_log_requests, "",
      "a line with the parameters of each request, without its text"},
-    {"enable-log-outputs", K::boolean, &F::enable_log_outputs, "",
-     "prompts and answers are logged at level debug"},
-    {"max-log-len", K::integer, &F::max_log_len, "N", "characters of a logged text; 0: all"},
     {"disable-log-stats", K::boolean, &F::disable_log_stats, "", "no line of rates every 10 s"},
 };
 

@@ -94,7 +94,7 @@ serve::ServiceOptions service_options(const ServeFlags& f,
   o.slots = f.slots;
   o.priority_scheduling = f.scheduling_policy == "priority";
   o.metrics_public = f.metrics_public;
-  o.log_outputs = f.enable_log_outputs;
+  o.log_requests = f.enable_log_requests;
   o.response_role = f.response_role;
   o.system_fingerprint = fingerprint(f, checkpoint);
   return o;

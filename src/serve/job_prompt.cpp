@@ -1,8 +1,8 @@
 #include "serve/job_prompt.h"
 
 #include <algorithm>
-#include <cstdio>
 
+#include "serve/log.h"
 #include "serve/service.h"
 
 namespace octet::serve {
@@ -109,7 +109,7 @@ HttpError job_error(std::exception_ptr error, const std::string& id) {
   } catch (...) {
   }
   // The client hears nothing of our inside.
-  fmt::print(stderr, "octet: {} failed: {}\n", id, what);
+  log(LogLevel::error, what, {{"id", id}});
   return HttpError(500, fmt::format("{} failed inside the server", id));
 }
 

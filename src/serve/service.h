@@ -37,7 +37,7 @@ struct ServiceOptions {
   bool force_include_usage = false, per_request_metrics = false, timings = false;
   bool return_tokens_as_token_ids = false, tokenizer_info = false, slots = false;
   bool priority_scheduling = false, metrics_public = false;
-  bool log_outputs = false;
+  bool log_requests = false;  ///< a line with the parameters of each, without its text
   std::string response_role = "assistant", system_fingerprint;
 };
 
