@@ -144,7 +144,10 @@ void serve_model(const ServeFlags& flags) {
   install_server_signals();
   // Before the port: what can't work should not look alive.
   const auto checkpoint = checkpoint::Checkpoint::open(checkpoint::locate_model(flags.model));
-  ServePlan plan = plan_serving(checkpoint, flags, serve_memory_limit(flags));
+  std::optional<DummyWeights> dummy;
+  if (flags.load_format == "dummy") dummy = dummy_weights(flags.dummy_shape, checkpoint);
+  ServePlan plan =
+      plan_serving(checkpoint, flags, serve_memory_limit(flags), dummy ? &*dummy : nullptr);
   if (!plan.note.empty()) serve::log(LogLevel::warning, plan.note);
   fmt::print(stderr, "{}", describe(plan));
   checkpoint::GenerationConfig defaults = generation_config(flags, checkpoint);
@@ -170,14 +173,16 @@ void serve_model(const ServeFlags& flags) {
 
   Machine machine(flags.compute);
   // The plan has counted everything.
-  const LoadedModel loaded(flags.model, machine, flags.compute,
-                           {.num_tokens = 64, .kv_dtype = plan.engine.kv_dtype}, false,
-                           [&state](double share) { state.set_progress(share); });
+  const LoadedModel loaded =
+      dummy ? LoadedModel(flags.model, machine, *dummy)
+            : LoadedModel(flags.model, machine, flags.compute,
+                          {.num_tokens = 64, .kv_dtype = plan.engine.kv_dtype}, false,
+                          [&state](double share) { state.set_progress(share); });
   plan.engine.num_tokens = loaded.tokenizer->size();
   generate::Engine engine(*loaded.model, plan.engine);
   serve::Service service(service_options(flags, checkpoint), *loaded.tokenizer,
                          std::move(chat_template), std::move(defaults), engine,
-                         checkpoint.config().text.vocab_size);
+                         loaded.model->config().vocab_size);
   set_cache_config(service.metrics(), plan);
   set_device_memory(service.metrics(), plan);
   service.metrics().set_load_progress(1);
