@@ -130,13 +130,24 @@ void set_cache_config(serve::Metrics& metrics, const ServePlan& plan) {
        {"enable_prefix_caching", plan.engine.prefix_cache ? "True" : "False"}});
 }
 
+void set_device_memory(serve::Metrics& metrics, const ServePlan& plan) {
+  metrics.set_device_memory("cpu", "weights", plan.weight_bytes);
+  metrics.set_device_memory("cpu", "kv", plan.memory.kv_bytes);
+  metrics.set_device_memory("cpu", "states", plan.memory.state_bytes);
+  metrics.set_device_memory("cpu", "snapshots", plan.memory.snapshot_bytes);
+  metrics.set_device_memory("cpu", "workspace", plan.memory.workspace_bytes);
+}
+
 void serve_model(const ServeFlags& flags) {
   require_supported(flags);
   serve::set_log_options(log_options(flags));
   install_server_signals();
   // Before the port: what can't work should not look alive.
   const auto checkpoint = checkpoint::Checkpoint::open(checkpoint::locate_model(flags.model));
-  ServePlan plan = plan_serving(checkpoint, flags, serve_memory_limit(flags));
+  std::optional<DummyWeights> dummy;
+  if (flags.load_format == "dummy") dummy = dummy_weights(flags.dummy_shape, checkpoint);
+  ServePlan plan =
+      plan_serving(checkpoint, flags, serve_memory_limit(flags), dummy ? &*dummy : nullptr);
   if (!plan.note.empty()) serve::log(LogLevel::warning, plan.note);
   fmt::print(stderr, "{}", describe(plan));
   checkpoint::GenerationConfig defaults = generation_config(flags, checkpoint);
@@ -162,15 +173,18 @@ void serve_model(const ServeFlags& flags) {
 
   Machine machine(flags.compute);
   // The plan has counted everything.
-  const LoadedModel loaded(flags.model, machine, flags.compute,
-                           {.num_tokens = 64, .kv_dtype = plan.engine.kv_dtype}, false,
-                           [&state](double share) { state.set_progress(share); });
+  const LoadedModel loaded =
+      dummy ? LoadedModel(flags.model, machine, *dummy)
+            : LoadedModel(flags.model, machine, flags.compute,
+                          {.num_tokens = 64, .kv_dtype = plan.engine.kv_dtype}, false,
+                          [&state](double share) { state.set_progress(share); });
   plan.engine.num_tokens = loaded.tokenizer->size();
   generate::Engine engine(*loaded.model, plan.engine);
   serve::Service service(service_options(flags, checkpoint), *loaded.tokenizer,
                          std::move(chat_template), std::move(defaults), engine,
-                         checkpoint.config().text.vocab_size);
+                         loaded.model->config().vocab_size);
   set_cache_config(service.metrics(), plan);
+  set_device_memory(service.metrics(), plan);
   service.metrics().set_load_progress(1);
   engine.on_step = [&service](const generate::StepReport& report) {
     service.metrics().count_step(report);

@@ -93,5 +93,7 @@ struct ComesFirst {
 
 /// What went wrong, without names of files and numbers of lines.
 std::string user_text(std::exception_ptr error);
+/// Whether what the request asked for brought it about: invalid_argument.
+bool is_requests_fault(std::exception_ptr error);
 
 }  // namespace octet::generate

@@ -64,6 +64,16 @@ std::string user_text(std::exception_ptr error) {
   return text;
 }
 
+bool is_requests_fault(std::exception_ptr error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& e) {
+    return e.code() == ErrorCode::invalid_argument;
+  } catch (...) {
+    return false;
+  }
+}
+
 Engine::Impl::Impl(Engine& owner, model::TextModel& model, const EngineOptions& given)
     : engine(owner),
       text_model(model),

@@ -39,7 +39,8 @@ struct AnswerSummary {
   std::int64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;
   double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;
   std::int64_t preemptions = 0;
-  std::string error;  ///< failed: what happened, fit for a user
+  std::string error;     ///< failed: what happened, fit for a user
+  bool refused = false;  ///< failed: because the request contradicts itself
 };
 
 /// Where an answer's tokens go. Called by the engine's thread, so each call is short; exceptions

@@ -111,6 +111,7 @@ bool Engine::Impl::guarded(Answer& answer, const F& f) {
   try {
     f();
   } catch (...) {
+    answer.summary.refused = is_requests_fault(std::current_exception());
     if (answer.phase != Phase::done)
       end(answer, FinishReason::failed, user_text(std::current_exception()));
   }

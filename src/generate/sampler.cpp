@@ -198,8 +198,8 @@ void Sampler::nothing_left(bool constrained) const {
   add(constrained, "the grammar");
   add(position_ < params_.min_tokens, "min_tokens");
   if (by.empty()) fail(ErrorCode::internal, "all of the model's logits are -inf");
-  fail(ErrorCode::internal, "token {} of the answer: nothing is left to choose from after {}",
-       position_, by);
+  fail(ErrorCode::invalid_argument,
+       "token {} of the answer: nothing is left to choose from after {}", position_, by);
 }
 
 }  // namespace octet::generate

@@ -38,7 +38,7 @@ class Sampler {
 
   /// The next token; it is booked as by accept(). logits [vocab_size] is changed in place. mask:
   /// bit id % 32 of word id / 32 set: allowed (TokenConstraint); empty: all are. Errors: internal
-  /// if a logit is NaN or infinite, or if nothing is left to choose from. Cost at 248,320 tokens,
+  /// if a logit is NaN or infinite; invalid_argument if what the request forbids leaves nothing. Cost at 248,320 tokens,
   /// one core: docs/performance.md.
   TokenOutput sample(std::span<float> logits, std::span<const std::uint32_t> mask = {});
 

@@ -11,6 +11,7 @@
 #include "serve/job_prompt.h"
 #include "serve/log.h"
 #include "serve/random_bits.h"
+#include "serve/reply_thread.h"
 #include "serve/service.h"
 
 namespace octet::serve {
@@ -99,7 +100,7 @@ class ChoiceSink : public generate::AnswerSink {
     if (choice_ != 0) return;
     const std::scoped_lock lock(job_->mutex_);
     job_->admit();
-    job_->listener_->on_prompt_logprobs(tokens);
+    job_->listener_->on_prompt_logprobs(std::move(tokens));
   }
   bool on_token(const TokenOutput& token) override { return job_->on_token(choice_, token); }
   bool ready() override { return job_->listener_->ready(); }
@@ -234,7 +235,10 @@ void EngineJob::start() {
   no_answer_ = max_tokens_ == 0;
   generate::Request request = make_request();
   usage_.prompt_tokens = static_cast<std::int64_t>(prompt_.ids.size());
+  // While it waits and runs it keeps what its answers need; schemas may be large.
   job_.chat.reset();
+  job_.format = {};
+  grammar_.reset();
   for (std::int64_t i = 0; i < job_.n; ++i) {
     const auto emit = [this, i](const std::vector<AnswerEvent>& events,
                                 const std::vector<TokenOutput>& tokens) {
@@ -245,12 +249,13 @@ void EngineJob::start() {
     request.sinks.push_back(
         std::make_shared<ChoiceSink>(shared_from_this(), static_cast<std::size_t>(i)));
   }
+  job_.tools.clear();
   service_.add_running(id_, weak_from_this());
   generate::RequestId number = 0;
   try {
     number = service_.engine().submit(std::move(request));
   } catch (...) {
-    service_.remove_running(id_);
+    service_.remove_running(id_, this);
     throw;
   }
   {
@@ -317,7 +322,9 @@ ChoiceEnd EngineJob::describe_end(const Choice& choice, const AnswerSummary& sum
         end.stop_reason = summary.stop_id;
       break;
     case FinishReason::length:
-      end.finish_reason = "length";
+      // A stop string that the last bytes completed.
+      end.finish_reason = choice.stream->matched() ? "stop" : "length";
+      if (choice.stream->matched()) end.stop_reason = *choice.stream->matched();
       break;
     case FinishReason::cancelled:
       end.finish_reason = "abort";
@@ -329,7 +336,10 @@ ChoiceEnd EngineJob::describe_end(const Choice& choice, const AnswerSummary& sum
       end.finish_reason = "repetition";
       break;
   }
-  if (no_answer_ && summary.finish == FinishReason::stop) end.finish_reason = "length";
+  if (no_answer_ && summary.finish == FinishReason::stop) {
+    end.finish_reason = "length";
+    end.stop_reason = nullptr;
+  }
   return end;
 }
 
@@ -354,15 +364,20 @@ void EngineJob::on_finish(std::size_t number, const AnswerSummary& summary) {
   admit();
   Choice& choice = choices_[number];
   if (std::exchange(choice.ended, true)) return;
-  choice.stream->finish(summary.finish == FinishReason::length);
+  choice.stream->finish(summary.finish == FinishReason::length ||
+                        summary.finish == FinishReason::repetition);
   const ChoiceEnd end = describe_end(choice, summary);
   usage_.completion_tokens += choice.stream->tokens();
   usage_.reasoning_tokens += choice.stream->reasoning_tokens();
   usage_.cached_tokens = std::max(usage_.cached_tokens, summary.cached_tokens);
   count(choice, end);
   listener_->on_choice_end(static_cast<std::int64_t>(number), end);
-  if (!std::ranges::all_of(choices_, &Choice::ended)) return;
-  service_.remove_running(id_);
+  if (!std::ranges::all_of(choices_, &Choice::ended)) {
+    // The client gets an error; nobody reads what the others would say.
+    if (summary.finish == FinishReason::failed) cancel();
+    return;
+  }
+  service_.remove_running(id_, this);
   listener_->on_done(usage_);
 }
 
@@ -378,6 +393,8 @@ class EndedJob : public RunningJob {
 
 std::shared_ptr<RunningJob> start_job(Service& service, std::string id, Job job,
                                       std::shared_ptr<JobListener> listener) {
+  if (job.sampling.num_logprobs != -1 || job.prompt_logprobs >= 0)
+    listener = deferred(service.replies(), std::move(listener));
   try {
     auto running = std::make_shared<EngineJob>(service, id, std::move(job), listener);
     running->start();

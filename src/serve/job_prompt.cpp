@@ -26,11 +26,11 @@ void truncate(ChatPrompt& prompt, std::int64_t keep, bool left) {
   prompt.stable_points = std::move(points);
 }
 
-HttpError too_long(std::int64_t context, std::int64_t prompt_tokens, const std::string& what) {
+HttpError too_long(const Job& job, std::int64_t context, std::int64_t prompt_tokens, const std::string& what) {
   return HttpError(
       400,
       fmt::format("This model's maximum context length is {} tokens. However, {}", context, what),
-      "messages", {{"n_prompt_tokens", prompt_tokens}, {"n_ctx", context}});
+      job.prompt_param, {{"n_prompt_tokens", prompt_tokens}, {"n_ctx", context}});
 }
 
 }  // namespace
@@ -62,7 +62,7 @@ ChatPrompt make_job_prompt(Service& service, Job& job) {
       job.truncate_prompt_tokens < 0 ? service.max_model_len() - 1 : job.truncate_prompt_tokens;
   truncate(prompt, keep, job.truncate_left);
   if (prompt.ids.empty())
-    throw HttpError(400, "the prompt is empty", job.chat ? "messages" : "prompt");
+    throw HttpError(400, "the prompt is empty", job.prompt_param);
   return prompt;
 }
 
@@ -70,9 +70,9 @@ TokenRoom token_room(const Service& service, const Job& job, std::int64_t prompt
   const std::int64_t context = service.max_model_len();
   const std::int64_t left = context - prompt_tokens;
   if (left < 1)
-    throw too_long(context, prompt_tokens,
+    throw too_long(job, context, prompt_tokens,
                    fmt::format("the request has {} input tokens. Please reduce the length of the "
-                               "messages.",
+                               "prompt.",
                                prompt_tokens));
   if (!job.max_tokens) {
     const std::int64_t usual = service.defaults().max_new_tokens;
@@ -80,10 +80,10 @@ TokenRoom token_room(const Service& service, const Job& job, std::int64_t prompt
   }
   if (*job.max_tokens <= left) return {*job.max_tokens, false};
   if (service.options().strict_max_tokens)
-    throw too_long(context, prompt_tokens,
-                   fmt::format("{} tokens were requested ({} in the messages, {} in the "
-                               "completion). Please reduce one of them.",
-                               prompt_tokens + *job.max_tokens, prompt_tokens, *job.max_tokens));
+    throw too_long(job, context, prompt_tokens,
+                   fmt::format("{} tokens were requested in the completion beside the {} of the "
+                               "prompt. Please reduce one of them.",
+                               *job.max_tokens, prompt_tokens));
   return {left, true};
 }
 

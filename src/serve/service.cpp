@@ -25,11 +25,16 @@ constexpr std::size_t kMaxGrammars = 1024;
 
 struct Service::Impl {
   mutable std::mutex mutex;
-  std::unordered_map<std::string, std::weak_ptr<RunningJob>> running;
+  struct Running {
+    std::weak_ptr<RunningJob> handle;
+    const RunningJob* job;
+  };
+  std::unordered_map<std::string, Running> running;
   std::shared_ptr<const generate::grammar::Vocabulary> vocabulary;
   std::once_flag vocabulary_once;
   std::vector<std::int32_t> newline_ids;
   std::atomic<State> state = State::loading;
+  ReplyThread replies;
 
   struct Cached {
     std::shared_future<GrammarPtr> grammar;
@@ -70,7 +75,8 @@ Service::Service(ServiceOptions options, const tokenizer::Tokenizer& tokenizer,
       vocab_size_(vocab_size),
       created_(static_cast<std::int64_t>(std::time(nullptr))),
       metrics_(options_.served_model_names.empty() ? std::string()
-                                                   : options_.served_model_names.front()),
+                                                   : options_.served_model_names.front(),
+               engine.options().max_model_len),
       impl_(std::make_unique<Impl>()) {
   if (options_.served_model_names.empty())
     fail(ErrorCode::invalid_argument, "the server needs a name for its model");
@@ -96,6 +102,10 @@ std::shared_ptr<const generate::grammar::Vocabulary> Service::vocabulary() {
         tokenizer_, vocab_size_, std::move(stops));
   });
   return impl_->vocabulary;
+}
+
+ReplyThread& Service::replies() {
+  return impl_->replies;
 }
 
 const std::vector<std::int32_t>& Service::newline_ids() const {
@@ -164,18 +174,21 @@ GrammarPtr Service::grammar(const std::string& cache_key,
 
 void Service::add_running(const std::string& id, std::weak_ptr<RunningJob> job) {
   const std::scoped_lock lock(impl_->mutex);
-  impl_->running[id] = std::move(job);
+  const RunningJob* const raw = job.lock().get();
+  impl_->running[id] = {std::move(job), raw};
 }
 
-void Service::remove_running(const std::string& id) {
+void Service::remove_running(const std::string& id, const RunningJob* job) {
   const std::scoped_lock lock(impl_->mutex);
-  impl_->running.erase(id);
+  // Clients choose ids: another job may have taken this one over.
+  const auto at = impl_->running.find(id);
+  if (at != impl_->running.end() && at->second.job == job) impl_->running.erase(at);
 }
 
 std::shared_ptr<RunningJob> Service::find_running(const std::string& id) const {
   const std::scoped_lock lock(impl_->mutex);
   const auto at = impl_->running.find(id);
-  return at == impl_->running.end() ? nullptr : at->second.lock();
+  return at == impl_->running.end() ? nullptr : at->second.handle.lock();
 }
 
 Service::State Service::state() const {

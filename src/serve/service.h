@@ -13,6 +13,7 @@
 #include "input/tokenizer/tokenizer.h"
 #include "serve/job.h"
 #include "serve/metrics.h"
+#include "serve/reply_thread.h"
 
 namespace octet::serve {
 
@@ -71,9 +72,13 @@ class Service {
       const std::string& cache_key, const std::function<generate::grammar::Rules()>& make,
       const std::string& param);
 
+  /// Writes what is too large for the engine's thread. Ends with the service, after the engine's
+  /// thread.
+  ReplyThread& replies();
+
   /// Running jobs by response id, for the control endpoint and for the end of the server.
   void add_running(const std::string& id, std::weak_ptr<RunningJob> job);
-  void remove_running(const std::string& id);
+  void remove_running(const std::string& id, const RunningJob* job);  ///< if it is that one
   std::shared_ptr<RunningJob> find_running(const std::string& id) const;
 
   /// "loading", "ready", "draining", "failed"; with progress 0..1.

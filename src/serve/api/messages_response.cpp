@@ -34,8 +34,7 @@ HttpError anthropic_error(const HttpError& error) {
                                   ? fmt::format("prompt is too long: {} tokens > {} maximum",
                                                 to_json(*tokens), to_json(*context))
                                   : error.what();
-  HttpError out(error.status() == 503 ? 529 : error.status(), message, error.param(),
-                error.extra());
+  HttpError out(error.status(), message, error.param(), error.extra());
   out.headers = error.headers;
   return out;
 }
@@ -153,10 +152,6 @@ bool MessageStream::ready() {
   return exchange.closed() || exchange.queued_bytes() <= queue_bytes_;
 }
 
-std::string MessageStream::ping() {
-  return "event: ping\ndata: {\"type\":\"ping\"}\n\n";
-}
-
 void MessageStream::send(std::string_view type, json::object event) {
   stream_->event(type, compact_json(std::move(event)));
 }
@@ -173,6 +168,8 @@ void MessageStream::on_progress(const generate::PromptProgress& progress) {
 
 void MessageStream::start() {
   if (std::exchange(started_, true)) return;
+  // Before it, clients may know of no event.
+  stream_->set_ping("event: ping\ndata: {\"type\":\"ping\"}\n\n");
   json::object message = new_message(id_, model_);
   message["usage"] = message_usage(usage_);
   send("message_start", {{"type", "message_start"}, {"message", std::move(message)}});

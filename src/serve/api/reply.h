@@ -32,7 +32,7 @@ json::object progress_json(const generate::PromptProgress& progress);
 Headers clamp_headers(std::int64_t max_tokens, bool clamped);
 
 /// What a choice that did not end well is to the client: its server stopped it (503), it waited too
-/// long (503), it failed (500). Nullopt: it ended well.
+/// long (503), it failed (500), what was asked for can't be had (400). Nullopt: it ended well.
 std::optional<HttpError> failure_of(const ChoiceEnd& end);
 
 }  // namespace octet::serve

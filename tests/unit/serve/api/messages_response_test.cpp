@@ -18,7 +18,7 @@ using Events = std::vector<AnswerEvent>;
 // A stream and what it writes to.
 struct Streamed {
   std::shared_ptr<DialectExchange> exchange = std::make_shared<DialectExchange>("/v1/messages");
-  std::shared_ptr<SseStream> sse = std::make_shared<SseStream>(exchange, MessageStream::ping());
+  std::shared_ptr<SseStream> sse = std::make_shared<SseStream>(exchange);
   MessageStream stream{sse, "msg_1", "m", 1000};
 };
 
@@ -262,21 +262,26 @@ TEST(MessageWriter, AFailedAnswerIsAnError) {
   end.finish_reason = "abort";
   writer.on_choice_end(0, end);
   writer.on_done({});
-  EXPECT_EQ(exchange->status(), 529);
+  EXPECT_EQ(exchange->status(), 503);
   EXPECT_EQ(parse_json(exchange->body(), "body").at("error").at("type"), "overloaded_error");
 }
 
-TEST(MessageStream, PingsAreEvents) {
+TEST(MessageStream, PingsAreEventsAfterTheFirst) {
   Streamed s;
   s.stream.on_admitted(prompt_of(3), 1, false);
   const auto now = std::chrono::steady_clock::now();
   EXPECT_TRUE(s.sse->ping(now + std::chrono::seconds(1), 15));
   EXPECT_EQ(s.exchange->body(), "");
   EXPECT_TRUE(s.sse->ping(now + std::chrono::seconds(20), 15));
-  const auto got = events(s.exchange->body());
-  ASSERT_EQ(got.size(), 1u);
-  EXPECT_EQ(got[0].first, "ping");
-  EXPECT_EQ(to_json(got[0].second), R"({"type": "ping"})");
+  // An event before message_start would be out of its order.
+  EXPECT_EQ(s.exchange->body(), ": ping\n\n");
+  s.stream.on_progress({.total = 3, .processed = 3});
+  EXPECT_TRUE(s.sse->ping(now + std::chrono::seconds(40), 15));
+  const auto got = events(s.exchange->body().substr(8));
+  ASSERT_EQ(got.size(), 2u);
+  EXPECT_EQ(got[0].first, "message_start");
+  EXPECT_EQ(got[1].first, "ping");
+  EXPECT_EQ(to_json(got[1].second), R"({"type": "ping"})");
 }
 
 TEST(MessageStream, WaitsForASlowReader) {
