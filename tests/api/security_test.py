@@ -60,11 +60,11 @@ def test_arguments_are_never_evaluated_cve_2025_9141(server, tmp_path):
     ends = [t for t in range(4040, 4096) if server.post("/detokenize", {"tokens": [t]})["prompt"] in ("<|im_end|>", "<|endoftext|>")]
     assert len(ends) == 2
     for payload in payloads:
-        # The model is made to write it: it has no other tokens, and so no calls of its own.
+        # The model is made to write it: it has its tokens and single bytes, and none that begins a call of its own.
         call = f"<function=f>\n<parameter=a>\n{payload}\n</parameter>\n</function>"
         tokens = server.post("/tokenize", {"prompt": call})["tokens"]
         answer = server.post("/v1/chat/completions", {**chat(tools=[tool], structured_outputs={"choice": [call]}, max_tokens=400,
-                                                             allowed_token_ids=sorted({*tokens, *ends})), **NO_THINKING})
+                                                             allowed_token_ids=sorted({*range(256), *tokens, *ends})), **NO_THINKING})
         message = answer["choices"][0]["message"]
         assert message.get("tool_calls"), message
         assert json.loads(message["tool_calls"][0]["function"]["arguments"]) == {"a": payload}
