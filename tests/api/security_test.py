@@ -63,7 +63,7 @@ def test_arguments_are_never_evaluated_cve_2025_9141(server, tmp_path):
         # The model is made to write it: it has its tokens and single bytes, and none that begins a call of its own.
         call = f"<function=f>\n<parameter=a>\n{payload}\n</parameter>\n</function>"
         tokens = server.post("/tokenize", {"prompt": call})["tokens"]
-        answer = server.post("/v1/chat/completions", {**chat(tools=[tool], structured_outputs={"choice": [call]}, max_tokens=400,
+        answer = server.post("/v1/chat/completions", {**chat(tools=[tool], structured_outputs={"choice": [call]}, max_tokens=1500,
                                                              allowed_token_ids=sorted({*range(256), *tokens, *ends})), **NO_THINKING})
         message = answer["choices"][0]["message"]
         assert message.get("tool_calls"), message
