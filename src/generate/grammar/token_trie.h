@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -31,6 +32,8 @@ struct Vocabulary::Impl {
   std::vector<std::int32_t> ids;  // by bytes, then by id
   std::uint32_t max_depth = 0;    // bytes of the longest token
   std::vector<std::int32_t> stop_ids;
+  /// Bytes that the matching of all grammars over this vocabulary keeps.
+  mutable std::atomic<std::size_t> kept{0};
 
  private:
   std::string pool_;
