@@ -15,7 +15,7 @@ namespace {
 
 // Of interned configurations. Then they start afresh, as RE2's automata do; matchers take along
 // where they stand. Smaller, if all grammars together keep much: many are used at once then.
-constexpr std::size_t kMaxBytes = 32 << 20, kFairBytes = 8 << 20, kMaxBytesOfAll = 896 << 20;
+constexpr std::size_t kMaxBytes = 32 << 20, kFairBytes = 8 << 20;
 constexpr std::size_t kMaxRollback = 16;
 
 // Work (Configurations::work) of one call, and of a text: so much at first, and more with each
@@ -71,7 +71,8 @@ struct CompiledGrammar::Impl {
 };
 
 void CompiledGrammar::Impl::renew() {
-  const std::size_t most = vocabulary->impl().kept > kMaxBytesOfAll ? kFairBytes : kMaxBytes;
+  const std::size_t most =
+      vocabulary->impl().kept > vocabulary->impl().max_kept ? kFairBytes : kMaxBytes;
   if (configurations->bytes() <= most) return;
   auto fresh = std::make_unique<Configurations>(program, vocabulary->impl().max_depth);
   // A unit of work makes 32 bytes at most: half of them may be full again.

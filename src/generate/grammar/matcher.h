@@ -23,7 +23,9 @@ class Vocabulary {
   Vocabulary(const tokenizer::Tokenizer& tokenizer, std::int64_t vocab_size,
              std::vector<std::int32_t> stop_ids);
   /// From bare bytes: for tests and measurements. An empty string: a token that never matches.
-  Vocabulary(std::vector<std::string> tokens, std::vector<std::int32_t> stop_ids);
+  /// max_kept: bytes that the matching of all its grammars keeps, about.
+  Vocabulary(std::vector<std::string> tokens, std::vector<std::int32_t> stop_ids,
+             std::size_t max_kept = std::size_t{896} << 20);
   ~Vocabulary();
 
   std::int64_t size() const;

@@ -21,7 +21,7 @@ struct TrieNode {
 
 /// The tokens' bytes as one trie. One more node than there are follows the last, as an end.
 struct Vocabulary::Impl {
-  Impl(std::vector<std::string> tokens, std::vector<std::int32_t> stop_ids);
+  Impl(std::vector<std::string> tokens, std::vector<std::int32_t> stop_ids, std::size_t max_kept);
 
   /// Empty: never matches.
   std::string_view bytes(std::int32_t id) const;
@@ -32,8 +32,10 @@ struct Vocabulary::Impl {
   std::vector<std::int32_t> ids;  // by bytes, then by id
   std::uint32_t max_depth = 0;    // bytes of the longest token
   std::vector<std::int32_t> stop_ids;
-  /// Bytes that the matching of all grammars over this vocabulary keeps.
+  /// Bytes that the matching of all grammars over this vocabulary keeps; and beyond which each
+  /// keeps less.
   mutable std::atomic<std::size_t> kept{0};
+  std::size_t max_kept;
 
  private:
   std::string pool_;
