@@ -1,4 +1,5 @@
-// Any JSON as messages or tools: an HttpError 400, or messages that the template takes.
+// Any JSON as messages or the schema of a tool: an HttpError 400, or messages that the template
+// takes.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -15,12 +16,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } catch (const octet::Error&) {
     return 0;
   }
-  if (!value.is_array()) return 0;
   try {
     if (data[0] & 2) {
-      octet::serve::read_tools(value.get_array(), "tools");
+      octet::serve::check_tool_schema(value, "parameters");
       return 0;
     }
+    if (!value.is_array()) return 0;
     const auto once = octet::serve::normalize_messages(value.get_array(), (data[0] & 1) != 0);
     // What is normal stays as it is.
     if ((data[0] & 1) == 0 && octet::serve::normalize_messages(once, false) != once) std::abort();

@@ -67,7 +67,7 @@ function figures(message) {
   if (!f) return '';
   const parts = [];
   if (f.perSecond) parts.push(`${f.perSecond.toFixed(f.perSecond < 10 ? 1 : 0)} tokens/s`);
-  if (f.wait != null) parts.push(`${f.wait.toFixed(f.wait < 10 ? 1 : 0)} s to the first`);
+  if (f.wait != null) parts.push(f.wait < 1 ? `${(1000 * f.wait).toFixed(0)} ms to the first` : `${f.wait.toFixed(f.wait < 10 ? 1 : 0)} s to the first`);
   parts.push(`${f.completion} tokens`);
   if (f.cached) parts.push(`${f.cached} of ${f.prompt} cached`);
   return parts.join(' · ');

@@ -80,7 +80,7 @@ void require_one_process(const std::string& command) {
 
 int run(int argc, char** argv) {
   install_interrupt_handler();
-  CLI::App app{"Quantizes, evaluates and runs Qwen3.5 / 3.6 / 3.8 dense models."};
+  CLI::App app{"Quantizes, evaluates and serves Qwen3.5 / 3.6 / 3.8 dense models."};
   app.name("octet");
   app.set_version_flag("--version", "octet " OCTET_VERSION);
   app.require_subcommand(1);

@@ -36,6 +36,11 @@ const ServeFlag kModel[] = {
      "another folder"},
     {"override-generation-config", K::object, &F::override_generation_config, "JSON",
      "defaults of sampling that win over the file"},
+    {"load-format", K::choice, &F::load_format, "auto|safetensors|fastsafetensors|dummy",
+     "dummy: random weights, to measure speed; else the model's safetensors"},
+    shows("the model's", {"dummy-shape", K::text, &F::dummy_shape, "SHAPE",
+                          "with --load-format dummy: 0.8b, 2b, 4b, 9b, 27b, as octet bench "
+                          "--synthetic has them, behind MODEL's tokenizer"}),
     shows("none", {"seed", K::integer, &F::seed, "N",
                    "of requests without one; without this flag each gets its own", -9e15}),
 };
@@ -43,8 +48,9 @@ const ServeFlag kModel[] = {
 const ServeFlag kEngine[] = {
     shows("auto", called("-tp", {"tensor-parallel-size", K::integer, &F::tensor_parallel_size, "N",
                                  "GPUs to share a layer; a CPU is one device", 1, 1024})),
-    shows("auto", {"gpu-memory-utilization", K::number, &F::gpu_memory_utilization, "SHARE",
-                   "of a GPU's memory; a CPU has --max-memory", 0.01, 1}),
+    shows("auto",
+          {"gpu-memory-utilization", K::number, &F::gpu_memory_utilization, "SHARE",
+           "of a GPU's memory; of a CPU's that is free, unless --max-memory says it", 0.01, 1}),
     {"max-num-seqs", K::count, &F::max_num_seqs, "N", "answers that are written at once", 1, 4096},
     {"max-num-batched-tokens", K::count, &F::max_num_batched_tokens, "N",
      "rows of a step: what long prompts may take at once", 1, 1 << 20},
@@ -183,7 +189,6 @@ const ServeFlag kHttp[] = {
     {"metrics-public", K::boolean, &F::metrics_public, "", "GET /metrics needs no key"},
     {"shutdown-timeout", K::number, &F::shutdown_timeout, "SECONDS",
      "that running answers get after SIGTERM", 0, 86400},
-    {"auto-restart", K::boolean, &F::auto_restart, "", "start the engine again after a fault"},
 };
 
 const ServeFlag kLogs[] = {
@@ -196,9 +201,6 @@ const ServeFlag kLogs[] = {
      "PATH,...", "no line for requests of these paths"},
     {"enable-log-requests", K::boolean, &F::enable_log_requests, "",
      "a line with the parameters of each request, without its text"},
-    {"enable-log-outputs", K::boolean, &F::enable_log_outputs, "",
-     "prompts and answers are logged at level debug"},
-    {"max-log-len", K::integer, &F::max_log_len, "N", "characters of a logged text; 0: all"},
     {"disable-log-stats", K::boolean, &F::disable_log_stats, "", "no line of rates every 10 s"},
 };
 

@@ -113,6 +113,12 @@ void check_compatibility(ServeFlags& flags, const GivenFlags& given) {
 }
 
 void check_engine(ServeFlags& f) {
+  if (f.load_format == "dummy")
+    f.notes.push_back(
+        "warning: --load-format dummy: the weights are random, the answers mean nothing");
+  else if (!f.dummy_shape.empty())
+    fail(ErrorCode::invalid_argument, "--dummy-shape {}: expected --load-format dummy, too",
+         f.dummy_shape);
   std::string& kv = f.compute.kv_cache_dtype;
   if (kv.starts_with("fp8")) {
     f.notes.push_back(fmt::format("--kv-cache-dtype {}: 8 bits are held as int8 here", kv));
@@ -127,9 +133,9 @@ void check_engine(ServeFlags& f) {
     if (f.tensor_parallel_size > 1)
       note(f, fmt::format("--tensor-parallel-size {}", f.tensor_parallel_size),
            "a CPU is one device");
-    if (f.gpu_memory_utilization > 0)
+    if (f.gpu_memory_utilization > 0 && !f.compute.max_memory.empty())
       note(f, fmt::format("--gpu-memory-utilization {}", f.gpu_memory_utilization),
-           "--max-memory bounds the memory of a CPU");
+           "--max-memory says it");
   }
   if (const json::value* method = f.speculative_config.if_contains("method")) {
     const auto known = {"mtp", "qwen3_5_mtp", "qwen3_next_mtp", "none"};
@@ -264,7 +270,7 @@ Environment process_environment() {
 }
 
 CLI::App* add_serve_subcommand(CLI::App& app) {
-  CLI::App* serve = app.add_subcommand("serve", "answers requests over HTTP, with vLLM's flags");
+  CLI::App* serve = app.add_subcommand("serve", "Answers requests over HTTP, with vLLM's flags");
   // Its words are a language of their own: underscores, dots, lists, a file.
   serve->prefix_command();
   serve->set_help_flag();

@@ -22,6 +22,8 @@ struct ServeFlags {
   bool language_model_only = false;            ///< no vision tower
   std::string generation_config = "auto";      ///< auto, vllm (neutral defaults) or a folder
   json::object override_generation_config;     ///< wins over the file
+  std::string load_format = "auto";            ///< dummy: random weights; others read the files
+  std::string dummy_shape;                     ///< of random weights; empty: the model's own
   std::int64_t seed = 0;                       ///< of requests without one (has_seed: given)
   bool has_seed = false;
   // Engine.
@@ -89,14 +91,12 @@ struct ServeFlags {
   double sse_ping_interval = 15;                          ///< seconds; 0: off
   bool metrics_public = false;
   double shutdown_timeout = 30;  ///< seconds
-  bool auto_restart = true;
   // Logs.
   std::string uvicorn_log_level = "info";  ///< critical, error, warning, info, debug, trace
   std::string log_format = "text";         ///< text, json
   bool disable_uvicorn_access_log = false;
   std::vector<std::string> disable_access_log_for_endpoints;  ///< paths
-  bool enable_log_requests = false, enable_log_outputs = false, disable_log_stats = false;
-  std::int64_t max_log_len = 0;  ///< characters of a prompt in the log; 0: all
+  bool enable_log_requests = false, disable_log_stats = false;
 
   // About the command line itself.
   bool help = false;          ///< --help: print serve_help() and end; nothing else is checked

@@ -9,7 +9,9 @@
 #include "serve/answer_stream.h"
 #include "serve/job_grammar.h"
 #include "serve/job_prompt.h"
+#include "serve/log.h"
 #include "serve/random_bits.h"
+#include "serve/reply_thread.h"
 #include "serve/service.h"
 
 namespace octet::serve {
@@ -54,6 +56,7 @@ class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJ
   generate::Request make_request();
   AnswerStreamOptions stream_options() const;
   void admit();  // with mutex_
+  void log_request() const;
   bool on_token(std::size_t choice, const TokenOutput& token);
   void on_finish(std::size_t choice, const AnswerSummary& summary);
   ChoiceEnd describe_end(const Choice& choice, const AnswerSummary& summary) const;
@@ -65,15 +68,15 @@ class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJ
   const std::shared_ptr<JobListener> listener_;
   const Clock::time_point begin_ = Clock::now();
   ChatPrompt prompt_;
-  std::int64_t max_tokens_ = 0;
-  bool is_chat_ = false, clamped_ = false, no_answer_ = false;
+  std::int64_t max_tokens_ = 0, num_tools_ = 0;
+  bool is_chat_ = false, clamped_ = false, no_answer_ = false, has_grammar_ = false;
   std::optional<GrammarPlan> grammar_;
   std::vector<std::int32_t> eos_, stop_ids_;  // sorted
   std::shared_ptr<std::atomic<bool>> end_thinking_;
 
   // The listener is called with it: by the engine's thread, but for on_admitted.
   std::mutex mutex_;
-  bool admitted_ = false, done_ = false;
+  bool admitted_ = false, refused_ = false;
   std::vector<Choice> choices_;
   Usage usage_;
 
@@ -97,7 +100,7 @@ class ChoiceSink : public generate::AnswerSink {
     if (choice_ != 0) return;
     const std::scoped_lock lock(job_->mutex_);
     job_->admit();
-    job_->listener_->on_prompt_logprobs(tokens);
+    job_->listener_->on_prompt_logprobs(std::move(tokens));
   }
   bool on_token(const TokenOutput& token) override { return job_->on_token(choice_, token); }
   bool ready() override { return job_->listener_->ready(); }
@@ -232,7 +235,12 @@ void EngineJob::start() {
   no_answer_ = max_tokens_ == 0;
   generate::Request request = make_request();
   usage_.prompt_tokens = static_cast<std::int64_t>(prompt_.ids.size());
+  num_tools_ = static_cast<std::int64_t>(job_.tools.size());
+  has_grammar_ = grammar_.has_value();
+  // While it waits and runs it keeps what its answers need; schemas may be large.
   job_.chat.reset();
+  job_.format = {};
+  grammar_.reset();
   for (std::int64_t i = 0; i < job_.n; ++i) {
     const auto emit = [this, i](const std::vector<AnswerEvent>& events,
                                 const std::vector<TokenOutput>& tokens) {
@@ -243,19 +251,22 @@ void EngineJob::start() {
     request.sinks.push_back(
         std::make_shared<ChoiceSink>(shared_from_this(), static_cast<std::size_t>(i)));
   }
+  job_.tools.clear();
   service_.add_running(id_, weak_from_this());
   generate::RequestId number = 0;
   try {
     number = service_.engine().submit(std::move(request));
   } catch (...) {
-    service_.remove_running(id_);
+    service_.remove_running(id_, this);
     throw;
   }
   {
-    // The engine may have begun to answer already, even have ended.
+    // The engine may have begun to answer already, even have ended. Where a request may wait too
+    // long nothing is sent before it has its turn: then that can be told by the status.
     const std::scoped_lock lock(mutex_);
-    admit();
+    if (service_.engine().options().queue_timeout_seconds <= 0) admit();
   }
+  if (service_.options().log_requests) log_request();
   bool cancelled = false;
   {
     const std::scoped_lock lock(id_mutex_);
@@ -268,6 +279,20 @@ void EngineJob::start() {
 void EngineJob::admit() {
   if (std::exchange(admitted_, true)) return;
   listener_->on_admitted(prompt_, max_tokens_, clamped_);
+}
+
+// Without anything that somebody wrote.
+void EngineJob::log_request() const {
+  log(LogLevel::info, "answering",
+      {{"id", id_},
+       {"prompt_tokens", static_cast<std::int64_t>(prompt_.ids.size())},
+       {"max_tokens", max_tokens_},
+       {"n", job_.n},
+       {"temperature", job_.sampling.temperature},
+       {"top_p", job_.sampling.top_p},
+       {"tools", num_tools_},
+       {"grammar", std::int64_t{has_grammar_}},
+       {"thinking_budget", job_.thinking_budget}});
 }
 
 bool EngineJob::on_token(std::size_t number, const TokenOutput& token) {
@@ -288,7 +313,9 @@ ChoiceEnd EngineJob::describe_end(const Choice& choice, const AnswerSummary& sum
   ChoiceEnd end;
   end.summary = summary;
   end.calls = choice.stream->calls();
-  end.error = summary.error;
+  end.error = summary.failure == generate::Failure::internal
+                  ? fmt::format("{} failed inside the server: {}", id_, summary.error)
+                  : summary.error;
   const auto mode = job_.tool_choice.mode;
   switch (summary.finish) {
     case FinishReason::stop:
@@ -300,7 +327,9 @@ ChoiceEnd EngineJob::describe_end(const Choice& choice, const AnswerSummary& sum
         end.stop_reason = summary.stop_id;
       break;
     case FinishReason::length:
-      end.finish_reason = "length";
+      // A stop string that the last bytes completed.
+      end.finish_reason = choice.stream->matched() ? "stop" : "length";
+      if (choice.stream->matched()) end.stop_reason = *choice.stream->matched();
       break;
     case FinishReason::cancelled:
       end.finish_reason = "abort";
@@ -312,7 +341,10 @@ ChoiceEnd EngineJob::describe_end(const Choice& choice, const AnswerSummary& sum
       end.finish_reason = "repetition";
       break;
   }
-  if (no_answer_ && summary.finish == FinishReason::stop) end.finish_reason = "length";
+  if (no_answer_ && summary.finish == FinishReason::stop) {
+    end.finish_reason = "length";
+    end.stop_reason = nullptr;
+  }
   return end;
 }
 
@@ -334,18 +366,31 @@ void EngineJob::count(const Choice& choice, const ChoiceEnd& end) {
 
 void EngineJob::on_finish(std::size_t number, const AnswerSummary& summary) {
   const std::scoped_lock lock(mutex_);
-  admit();
   Choice& choice = choices_[number];
   if (std::exchange(choice.ended, true)) return;
-  choice.stream->finish(summary.finish == FinishReason::length);
+  const bool unheard = !admitted_ && summary.finish == FinishReason::failed;
+  if (unheard || refused_) {
+    const ChoiceEnd end = describe_end(choice, summary);
+    count(choice, end);
+    if (!std::exchange(refused_, true)) listener_->on_error(*failure_of(end));
+    if (std::ranges::all_of(choices_, &Choice::ended)) service_.remove_running(id_, this);
+    return;
+  }
+  admit();
+  choice.stream->finish(summary.finish == FinishReason::length ||
+                        summary.finish == FinishReason::repetition);
   const ChoiceEnd end = describe_end(choice, summary);
   usage_.completion_tokens += choice.stream->tokens();
   usage_.reasoning_tokens += choice.stream->reasoning_tokens();
   usage_.cached_tokens = std::max(usage_.cached_tokens, summary.cached_tokens);
   count(choice, end);
   listener_->on_choice_end(static_cast<std::int64_t>(number), end);
-  if (!std::ranges::all_of(choices_, &Choice::ended)) return;
-  service_.remove_running(id_);
+  if (!std::ranges::all_of(choices_, &Choice::ended)) {
+    // The client gets an error; nobody reads what the others would say.
+    if (summary.finish == FinishReason::failed) cancel();
+    return;
+  }
+  service_.remove_running(id_, this);
   listener_->on_done(usage_);
 }
 
@@ -359,8 +404,22 @@ class EndedJob : public RunningJob {
 
 }  // namespace
 
+std::optional<HttpError> failure_of(const ChoiceEnd& end) {
+  if (end.finish_reason != "abort" && end.finish_reason != "error") return std::nullopt;
+  using generate::Failure;
+  const Failure failure = end.summary.failure;
+  if (failure == Failure::request) return HttpError(400, end.error);
+  if (end.finish_reason == "error" && failure != Failure::busy)
+    return HttpError(500, end.error.empty() ? "the answer failed inside the server" : end.error);
+  HttpError error(503, end.error.empty() ? "the server ended the answer" : end.error);
+  error.headers = {{"Retry-After", "5"}};
+  return error;
+}
+
 std::shared_ptr<RunningJob> start_job(Service& service, std::string id, Job job,
                                       std::shared_ptr<JobListener> listener) {
+  if (job.sampling.num_logprobs != -1 || job.prompt_logprobs >= 0)
+    listener = deferred(service.replies(), std::move(listener));
   try {
     auto running = std::make_shared<EngineJob>(service, id, std::move(job), listener);
     running->start();

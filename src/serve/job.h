@@ -44,6 +44,7 @@ struct Job {
   std::vector<std::int32_t> prompt;         ///< if there is no chat
   std::int64_t truncate_prompt_tokens = 0;  ///< keep the last so many; -1: max_model_len; 0: off
   bool truncate_left = true;
+  std::string prompt_param = "messages";  ///< the field that it came in, for errors
   // Answers.
   generate::SamplingParams sampling;
   bool has_seed = false;
@@ -87,15 +88,21 @@ struct ChoiceEnd {
   std::string error;
 };
 
-/// What comes of a job. One thread at a time (the engine's, or the one that calls start_job for
-/// errors before the engine). Calls are short and don't throw.
+/// What a choice that did not end well is to the client: its server stopped it or it waited too
+/// long (503), what was asked for can't be had (400), it failed (500). Nullopt: it ended well.
+std::optional<HttpError> failure_of(const ChoiceEnd& end);
+
+/// What comes of a job. One thread at a time: the engine's, or the one that calls start_job for
+/// errors before the engine, or, for jobs with log-probabilities, the service's ReplyThread. Calls
+/// are short and don't throw.
 class JobListener {
  public:
   virtual ~JobListener() = default;
-  /// Admitted: the prompt's ids are known, the engine has it. Before anything else.
+  /// Admitted: the prompt's ids are known, the engine has it (where waiting has a limit: it has
+  /// begun). Before anything else.
   virtual void on_admitted(const ChatPrompt& prompt, std::int64_t max_tokens, bool clamped) = 0;
   virtual void on_progress(const generate::PromptProgress&) {}
-  virtual void on_prompt_logprobs(const std::vector<generate::TokenOutput>&) {}
+  virtual void on_prompt_logprobs(std::vector<generate::TokenOutput>) {}
   /// Events of one choice with the tokens whose text they hold (tokens whose text is held back come
   /// with the events that release it). Events may be empty if tokens aren't.
   virtual void on_events(std::int64_t choice, const std::vector<AnswerEvent>& events,

@@ -1,8 +1,8 @@
 #include "serve/job_prompt.h"
 
 #include <algorithm>
-#include <cstdio>
 
+#include "serve/log.h"
 #include "serve/service.h"
 
 namespace octet::serve {
@@ -26,11 +26,22 @@ void truncate(ChatPrompt& prompt, std::int64_t keep, bool left) {
   prompt.stable_points = std::move(points);
 }
 
-HttpError too_long(std::int64_t context, std::int64_t prompt_tokens, const std::string& what) {
+HttpError too_long(const Job& job, std::int64_t context, std::int64_t prompt_tokens,
+                   const std::string& what) {
   return HttpError(
       400,
       fmt::format("This model's maximum context length is {} tokens. However, {}", context, what),
-      "messages", {{"n_prompt_tokens", prompt_tokens}, {"n_ctx", context}});
+      job.prompt_param, {{"n_prompt_tokens", prompt_tokens}, {"n_ctx", context}});
+}
+
+// With thinking off the generation prompt ends with an empty block, which templates leave out of
+// the history: no later prompt would begin as this one and its answer do. serving.md §11.4.
+void keep_thinking(const Service& service, ChatInput& input) {
+  if (!service.options().keep_history_thinking || input.kwargs.contains("preserve_thinking"))
+    return;
+  const json::value* enabled = input.kwargs.if_contains("enable_thinking");
+  if (enabled && enabled->is_bool() && !enabled->get_bool())
+    input.kwargs["preserve_thinking"] = true;
 }
 
 }  // namespace
@@ -42,6 +53,7 @@ ChatPrompt make_job_prompt(Service& service, Job& job) {
     if (job.tool_choice.mode == ToolChoice::Mode::none &&
         service.options().exclude_tools_when_tool_choice_none)
       input.tools.clear();
+    keep_thinking(service, input);
     input.messages = normalize_messages(input.messages, service.options().strict_template);
     if (job.chat_template.empty()) {
       prompt = make_chat_prompt(service.chat_template(), service.tokenizer(), input);
@@ -61,8 +73,7 @@ ChatPrompt make_job_prompt(Service& service, Job& job) {
   const std::int64_t keep =
       job.truncate_prompt_tokens < 0 ? service.max_model_len() - 1 : job.truncate_prompt_tokens;
   truncate(prompt, keep, job.truncate_left);
-  if (prompt.ids.empty())
-    throw HttpError(400, "the prompt is empty", job.chat ? "messages" : "prompt");
+  if (prompt.ids.empty()) throw HttpError(400, "the prompt is empty", job.prompt_param);
   return prompt;
 }
 
@@ -70,9 +81,9 @@ TokenRoom token_room(const Service& service, const Job& job, std::int64_t prompt
   const std::int64_t context = service.max_model_len();
   const std::int64_t left = context - prompt_tokens;
   if (left < 1)
-    throw too_long(context, prompt_tokens,
+    throw too_long(job, context, prompt_tokens,
                    fmt::format("the request has {} input tokens. Please reduce the length of the "
-                               "messages.",
+                               "prompt.",
                                prompt_tokens));
   if (!job.max_tokens) {
     const std::int64_t usual = service.defaults().max_new_tokens;
@@ -80,10 +91,10 @@ TokenRoom token_room(const Service& service, const Job& job, std::int64_t prompt
   }
   if (*job.max_tokens <= left) return {*job.max_tokens, false};
   if (service.options().strict_max_tokens)
-    throw too_long(context, prompt_tokens,
-                   fmt::format("{} tokens were requested ({} in the messages, {} in the "
-                               "completion). Please reduce one of them.",
-                               prompt_tokens + *job.max_tokens, prompt_tokens, *job.max_tokens));
+    throw too_long(job, context, prompt_tokens,
+                   fmt::format("{} tokens were requested in the completion beside the {} of the "
+                               "prompt. Please reduce one of them.",
+                               *job.max_tokens, prompt_tokens));
   return {left, true};
 }
 
@@ -109,7 +120,7 @@ HttpError job_error(std::exception_ptr error, const std::string& id) {
   } catch (...) {
   }
   // The client hears nothing of our inside.
-  fmt::print(stderr, "octet: {} failed: {}\n", id, what);
+  log(LogLevel::error, what, {{"id", id}});
   return HttpError(500, fmt::format("{} failed inside the server", id));
 }
 

@@ -23,7 +23,7 @@ struct TokenRoom {
 /// max_tokens) is longer than the context; n_prompt_tokens and n_ctx are among its keys.
 TokenRoom token_room(const Service& service, const Job& job, std::int64_t prompt_tokens);
 
-/// What a failure of start_job is to a client; ours go to stderr under the response's id.
+/// What a failure of start_job is to a client; ours go to the log under the response's id.
 HttpError job_error(std::exception_ptr error, const std::string& id);
 
 }  // namespace octet::serve

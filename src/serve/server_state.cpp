@@ -2,8 +2,7 @@
 
 namespace octet::serve {
 
-HttpError ServerState::unavailable() const {
-  const Service::State now = state();
+HttpError ServerState::unavailable(Service::State now) const {
   std::string message = "Loading model";
   json::object extra;
   if (now == Service::State::loading)
@@ -20,7 +19,7 @@ HttpError ServerState::unavailable() const {
 }
 
 Service& ServerState::service() const {
-  if (state() != Service::State::ready) throw unavailable();
+  if (const Service::State now = state(); now != Service::State::ready) throw unavailable(now);
   return *find_service();
 }
 
@@ -54,7 +53,7 @@ Service::State ServerState::state() const {
 json::object ServerState::health() const {
   const Service::State now = state();
   if (now == Service::State::ready) return {{"status", "ok"}};
-  const HttpError error = unavailable();
+  const HttpError error = unavailable(now);
   return {{"status", to_string(now)},
           {"progress", progress_.load(std::memory_order_relaxed)},
           {"error",

@@ -40,7 +40,7 @@ class ServerState {
   std::function<HttpStatus()> http_status;
 
  private:
-  HttpError unavailable() const;
+  HttpError unavailable(Service::State now) const;
   std::atomic<Service*> service_ = nullptr;
   std::atomic<double> progress_ = 0;
   std::atomic<bool> draining_ = false, failed_ = false;

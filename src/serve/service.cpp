@@ -6,6 +6,7 @@
 #include <future>
 #include <list>
 #include <mutex>
+#include <semaphore>
 #include <unordered_map>
 
 #include "serve/http/error_body.h"
@@ -20,16 +21,25 @@ using GrammarPtr = std::shared_ptr<const CompiledGrammar>;
 // Compiled grammars and the masks that they gather.
 constexpr std::size_t kMaxGrammarBytes = std::size_t{1} << 30;
 constexpr std::size_t kMaxGrammars = 1024;
+// Of all that requests hold, those that were dropped above included.
+constexpr std::size_t kMaxProgramBytes = std::size_t{4} << 30;
+// Each may take CompiledGrammar's memory limit.
+constexpr std::ptrdiff_t kMaxCompiling = 4;
 
 }  // namespace
 
 struct Service::Impl {
   mutable std::mutex mutex;
-  std::unordered_map<std::string, std::weak_ptr<RunningJob>> running;
+  struct Running {
+    std::weak_ptr<RunningJob> handle;
+    const RunningJob* job;
+  };
+  std::unordered_map<std::string, Running> running;
   std::shared_ptr<const generate::grammar::Vocabulary> vocabulary;
   std::once_flag vocabulary_once;
   std::vector<std::int32_t> newline_ids;
   std::atomic<State> state = State::loading;
+  ReplyThread replies;
 
   struct Cached {
     std::shared_future<GrammarPtr> grammar;
@@ -39,6 +49,7 @@ struct Service::Impl {
   std::mutex grammars_mutex;
   std::unordered_map<std::string, Cached> grammars;
   std::list<std::string> uses;  // the latest first
+  std::counting_semaphore<kMaxCompiling> compiling{kMaxCompiling};
 
   // Of finished ones: what they hold grows while they are used.
   void evict() {
@@ -69,8 +80,9 @@ Service::Service(ServiceOptions options, const tokenizer::Tokenizer& tokenizer,
       engine_(engine),
       vocab_size_(vocab_size),
       created_(static_cast<std::int64_t>(std::time(nullptr))),
-      metrics_(options_.served_model_names.empty() ? std::string()
-                                                   : options_.served_model_names.front()),
+      metrics_(
+          options_.served_model_names.empty() ? std::string() : options_.served_model_names.front(),
+          engine.options().max_model_len),
       impl_(std::make_unique<Impl>()) {
   if (options_.served_model_names.empty())
     fail(ErrorCode::invalid_argument, "the server needs a name for its model");
@@ -98,6 +110,10 @@ std::shared_ptr<const generate::grammar::Vocabulary> Service::vocabulary() {
   return impl_->vocabulary;
 }
 
+ReplyThread& Service::replies() {
+  return impl_->replies;
+}
+
 const std::vector<std::int32_t>& Service::newline_ids() const {
   return impl_->newline_ids;
 }
@@ -112,6 +128,21 @@ std::string Service::served_name(const std::optional<std::string>& asked) const 
                   fmt::format("The model `{}` does not exist; this server has {}",
                               asked->size() > 256 ? std::string("...") : *asked, known),
                   "model");
+}
+
+GrammarPtr Service::compile(const std::function<generate::grammar::Rules()>& make) {
+  impl_->compiling.acquire();
+  struct Release {
+    Impl& impl;
+    ~Release() { impl.compiling.release(); }
+  } const release{*impl_};
+  const auto words = vocabulary();
+  if (words->program_bytes() > kMaxProgramBytes) {
+    HttpError busy(503, "too many large grammars are in use; try again later");
+    busy.headers = {{"Retry-After", "5"}};
+    throw busy;
+  }
+  return CompiledGrammar::compile(make(), words);
 }
 
 GrammarPtr Service::grammar(const std::string& cache_key,
@@ -131,13 +162,14 @@ GrammarPtr Service::grammar(const std::string& cache_key,
                .first;
     } else {
       impl_->uses.splice(impl_->uses.begin(), impl_->uses, at->second.use);
+      impl_->evict();  // all have grown since
     }
     future = at->second.grammar;
   }
   if (mine) {
     const auto begin = std::chrono::steady_clock::now();
     try {
-      promise.set_value(CompiledGrammar::compile(make(), vocabulary()));
+      promise.set_value(compile(make));
       metrics_.count_grammar_compile(
           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
       const std::scoped_lock lock(impl_->grammars_mutex);
@@ -164,18 +196,21 @@ GrammarPtr Service::grammar(const std::string& cache_key,
 
 void Service::add_running(const std::string& id, std::weak_ptr<RunningJob> job) {
   const std::scoped_lock lock(impl_->mutex);
-  impl_->running[id] = std::move(job);
+  const RunningJob* const raw = job.lock().get();
+  impl_->running[id] = {std::move(job), raw};
 }
 
-void Service::remove_running(const std::string& id) {
+void Service::remove_running(const std::string& id, const RunningJob* job) {
   const std::scoped_lock lock(impl_->mutex);
-  impl_->running.erase(id);
+  // Clients choose ids: another job may have taken this one over.
+  const auto at = impl_->running.find(id);
+  if (at != impl_->running.end() && at->second.job == job) impl_->running.erase(at);
 }
 
 std::shared_ptr<RunningJob> Service::find_running(const std::string& id) const {
   const std::scoped_lock lock(impl_->mutex);
   const auto at = impl_->running.find(id);
-  return at == impl_->running.end() ? nullptr : at->second.lock();
+  return at == impl_->running.end() ? nullptr : at->second.handle.lock();
 }
 
 Service::State Service::state() const {

@@ -13,6 +13,7 @@
 #include "input/tokenizer/tokenizer.h"
 #include "serve/job.h"
 #include "serve/metrics.h"
+#include "serve/reply_thread.h"
 
 namespace octet::serve {
 
@@ -24,6 +25,7 @@ struct ServiceOptions {
   std::string model_root;  ///< folder or hub id, shown by /v1/models
   json::object default_chat_template_kwargs;
   bool trust_request_chat_template = false, strict_template = false, strict_max_tokens = false;
+  bool keep_history_thinking = false;  ///< without thinking: the history has empty blocks, too
   bool parse_reasoning = true, parse_tools = true, exclude_tools_when_tool_choice_none = false;
   std::string reasoning_field = "both";  ///< reasoning, reasoning_content or both
   std::int64_t max_logprobs = 20;        ///< -1: no limit
@@ -37,7 +39,7 @@ struct ServiceOptions {
   bool force_include_usage = false, per_request_metrics = false, timings = false;
   bool return_tokens_as_token_ids = false, tokenizer_info = false, slots = false;
   bool priority_scheduling = false, metrics_public = false;
-  bool log_outputs = false;
+  bool log_requests = false;  ///< a line with the parameters of each, without its text
   std::string response_role = "assistant", system_fingerprint;
 };
 
@@ -66,14 +68,18 @@ class Service {
   /// The name as it goes into the response. Errors: HttpError 404 that lists the served names.
   std::string served_name(const std::optional<std::string>& asked) const;
   /// A grammar by its sources' hash; compiled at most once at a time, kept in memory (LRU,
-  /// bounded). Errors: HttpError 400.
+  /// bounded). Errors: HttpError 400; 503 if what requests hold is too large.
   std::shared_ptr<const generate::grammar::CompiledGrammar> grammar(
       const std::string& cache_key, const std::function<generate::grammar::Rules()>& make,
       const std::string& param);
 
+  /// Writes what is too large for the engine's thread. Ends with the service, after the engine's
+  /// thread.
+  ReplyThread& replies();
+
   /// Running jobs by response id, for the control endpoint and for the end of the server.
   void add_running(const std::string& id, std::weak_ptr<RunningJob> job);
-  void remove_running(const std::string& id);
+  void remove_running(const std::string& id, const RunningJob* job);  ///< if it is that one
   std::shared_ptr<RunningJob> find_running(const std::string& id) const;
 
   /// "loading", "ready", "draining", "failed"; with progress 0..1.
@@ -83,6 +89,8 @@ class Service {
 
  private:
   struct Impl;
+  std::shared_ptr<const generate::grammar::CompiledGrammar> compile(
+      const std::function<generate::grammar::Rules()>& make);
   ServiceOptions options_;
   const tokenizer::Tokenizer& tokenizer_;
   chat_template::ChatTemplate template_;

@@ -50,8 +50,13 @@ struct CompiledGrammar::Impl {
       : program(std::move(p)),
         vocabulary(std::move(v)),
         masks(vocabulary->impl()),
-        configurations(std::make_unique<Configurations>(program, vocabulary->impl().max_depth)) {}
-  ~Impl() { vocabulary->impl().kept -= counted; }
+        configurations(std::make_unique<Configurations>(program, vocabulary->impl().max_depth)) {
+    vocabulary->impl().programs += program.bytes;
+  }
+  ~Impl() {
+    vocabulary->impl().kept -= counted;
+    vocabulary->impl().programs -= program.bytes;
+  }
 
   // Before anything is asked of the configurations.
   void renew();

@@ -30,6 +30,8 @@ class Vocabulary {
 
   std::int64_t size() const;
   const std::vector<std::int32_t>& stop_ids() const;
+  /// Bytes of all grammars compiled for it that are still in use, without what matching keeps.
+  std::size_t program_bytes() const;
 
   struct Impl;
   const Impl& impl() const { return *impl_; }

@@ -36,6 +36,7 @@ struct Vocabulary::Impl {
   /// keeps less.
   mutable std::atomic<std::size_t> kept{0};
   std::size_t max_kept;
+  mutable std::atomic<std::size_t> programs{0};  // of what is compiled, bytes
 
  private:
   std::string pool_;

@@ -94,6 +94,10 @@ std::int64_t Vocabulary::size() const {
   return impl_->size;
 }
 
+std::size_t Vocabulary::program_bytes() const {
+  return impl_->programs;
+}
+
 const std::vector<std::int32_t>& Vocabulary::stop_ids() const {
   return impl_->stop_ids;
 }

@@ -20,6 +20,9 @@ json::value read_json(const std::filesystem::path& path);
 /// Python prints them (1.0, 1e-05, 1e+16), keys in order. indent < 0: one line.
 std::string to_json(const json::value& value, int indent = -1);
 
+/// A byte of a JSON string, escaped as to_json does it.
+void append_json_escaped(std::string& out, char c);
+
 /// A double as Python's repr prints it (shortest that reads back): 1.0, 0.1, 1e+16, nan, inf.
 std::string format_double(double value);
 

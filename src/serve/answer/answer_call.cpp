@@ -99,7 +99,7 @@ void AnswerMachine::value_text(char c) {
     return;
   }
   std::string escaped;
-  append_escaped(escaped, c);
+  append_json_escaped(escaped, c);
   emit(Kind::tool_arguments, escaped);
 }
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "runtime/base/error.h"
+#include "runtime/base/json.h"
 
 namespace octet::serve {
 
@@ -14,40 +15,9 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-void append_escaped(std::string& out, char c) {
-  switch (c) {
-    case '"':
-      out += "\\\"";
-      break;
-    case '\\':
-      out += "\\\\";
-      break;
-    case '\n':
-      out += "\\n";
-      break;
-    case '\r':
-      out += "\\r";
-      break;
-    case '\t':
-      out += "\\t";
-      break;
-    case '\b':
-      out += "\\b";
-      break;
-    case '\f':
-      out += "\\f";
-      break;
-    default:
-      if (static_cast<unsigned char>(c) < 0x20)
-        out += fmt::format("\\u{:04x}", static_cast<unsigned>(static_cast<unsigned char>(c)));
-      else
-        out += c;
-  }
-}
-
 std::string json_string(std::string_view text) {
   std::string out = "\"";
-  for (const char c : text) append_escaped(out, c);
+  for (const char c : text) append_json_escaped(out, c);
   return out += '"';
 }
 

@@ -51,9 +51,6 @@ class Literal {
 /// A finite number of decimal digits with point and exponent, as a double; none beyond its range.
 std::optional<double> to_double(std::string_view digits);
 
-/// Appends text as the inside of a JSON string, spelled as Python's json.dumps does (ensure_ascii
-/// off).
-void append_escaped(std::string& out, char c);
 /// A JSON string.
 std::string json_string(std::string_view text);
 

@@ -1,7 +1,6 @@
 #include "serve/answer/tools.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "serve/answer/json_fields.h"
 #include "serve/http/error_body.h"
@@ -109,40 +108,6 @@ void check_tool_schema(const json::value& schema, const std::string& path) {
     bad_field(path, "{}: the schema has {} bytes; at most {} are taken", path, bytes,
               kMaxToolSchemaBytes);
   check_schema(schema, Place{nullptr, path}, 0);
-}
-
-std::vector<Tool> read_tools(const json::array& tools, const std::string& path) {
-  if (tools.size() > kMaxTools)
-    bad_field(path, "{}: {} tools; at most {} are taken", path, tools.size(), kMaxTools);
-  std::vector<Tool> out;
-  for (std::size_t i = 0; i < tools.size(); ++i) {
-    const std::string at = fmt::format("{}[{}]", path, i);
-    const json::object& given = as_object(tools[i], at);
-    if (const json::string* type = string_member(given, "type", at); !type || *type != "function")
-      bad_field(at + ".type", "{}.type: expected function, found {}", at,
-                type ? excerpt(*type) : "nothing");
-    const std::string inside = at + ".function";
-    const json::object* function = object_member(given, "function", at);
-    if (!function) bad_field(inside, "{}: missing; expected an object", inside);
-    const json::string* name = string_member(*function, "name", inside);
-    if (!name || !is_tool_name(*name))
-      bad_field(inside + ".name", "{}.name: expected 1 to 128 of A-Z, a-z, 0-9, _.:-, found {}",
-                inside, name ? excerpt(*name) : "nothing");
-    string_member(*function, "description", inside);
-    Tool tool{std::string(*name), nullptr, false};
-    if (const json::value* schema = member(*function, "parameters")) {
-      check_tool_schema(*schema, inside + ".parameters");
-      tool.parameters = *schema;
-    }
-    if (const json::value* strict = member(*function, "strict")) {
-      if (!strict->is_bool())
-        bad_field(inside + ".strict", "{}.strict: expected a boolean, found {}", inside,
-                  kind_name(*strict));
-      tool.strict = strict->get_bool();
-    }
-    out.push_back(std::move(tool));
-  }
-  return out;
 }
 
 }  // namespace octet::serve

@@ -1,11 +1,11 @@
 #include "serve/api/body.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <mutex>
 #include <set>
 
 #include "serve/api/compact_json.h"
+#include "serve/log.h"
 #include "serve/random_bits.h"
 
 namespace octet::serve {
@@ -99,16 +99,22 @@ void note_unknown_fields(std::string_view endpoint, const std::vector<std::strin
     }
   }
   if (!fresh.empty())
-    fmt::print(stderr, "octet: WARN {}: fields without effect here: {}\n", endpoint, fresh);
+    log(LogLevel::warning, "fields without effect",
+        {{"endpoint", endpoint}, {"fields", std::string_view(fresh)}});
 }
 
 Handler guarded(std::function<void(const ExchangePtr&)> handle) {
   return [handle = std::move(handle)](ExchangePtr exchange) {
     try {
       handle(exchange);
-    } catch (...) {
-      respond_error(*exchange,
-                    to_http_error(std::current_exception(), exchange->request().request_id));
+    } catch (const HttpError& e) {
+      respond_error(*exchange, e);
+    } catch (const std::exception& e) {
+      const std::string& id = exchange->request().request_id;
+      const HttpError error = to_http_error(std::current_exception(), id);
+      // The client hears nothing of our inside.
+      if (error.status() == 500) log(LogLevel::error, e.what(), {{"request_id", id}});
+      respond_error(*exchange, error);
     }
   };
 }

@@ -16,11 +16,11 @@ json::value parse_body(const HttpRequest& request);
 /// The same of a text.
 json::value parse_request_json(std::string_view text);
 
-/// Names the fields that a request had and nobody reads, each once in the life of the process, on
-/// stderr. Any thread.
+/// Names the fields that a request had and nobody reads, each once in the life of the process, in
+/// the log. Any thread.
 void note_unknown_fields(std::string_view endpoint, const std::vector<std::string>& fields);
 
-/// A handler whose exceptions become responses.
+/// A handler whose exceptions become responses; those that are our fault go to the log.
 Handler guarded(std::function<void(const ExchangePtr&)> handle);
 
 /// 200 with JSON.

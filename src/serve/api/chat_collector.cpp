@@ -29,7 +29,7 @@ class ChatCollector : public JobListener {
       prompt_ids_ = json::array(prompt.ids.begin(), prompt.ids.end());
     if (r_.options.return_prompt_text) prompt_text_ = prompt.text;
   }
-  void on_prompt_logprobs(const std::vector<generate::TokenOutput>& tokens) override {
+  void on_prompt_logprobs(std::vector<generate::TokenOutput> tokens) override {
     prompt_logprobs_ = compact_json(text_.prompt_items(tokens));
   }
   void on_events(std::int64_t number, const std::vector<AnswerEvent>& events,
@@ -45,12 +45,12 @@ class ChatCollector : public JobListener {
   }
   void on_choice_end(std::int64_t number, const ChoiceEnd& end) override {
     choices_[static_cast<std::size_t>(number)].end = end;
+    if (!failure_) failure_ = failure_of(end);  // the first is the cause of the others
   }
   void on_error(const HttpError& error) override { respond_error(*exchange_, error); }
 
   void on_done(const Usage& usage) override {
-    for (const Choice& c : choices_)
-      if (const auto failure = failure_of(c.end)) return respond_error(*exchange_, *failure);
+    if (failure_) return respond_error(*exchange_, *failure_);
     Envelope envelope = r_.envelope;
     envelope.object = "chat.completion";
     // Joined as text: the parts are large.
@@ -144,6 +144,7 @@ class ChatCollector : public JobListener {
   ChatReply r_;
   std::vector<Choice> choices_;
   Headers headers_;
+  std::optional<HttpError> failure_;
   json::value prompt_ids_;
   std::string prompt_text_, prompt_logprobs_;
 };

@@ -12,6 +12,7 @@ namespace octet::serve {
 
 namespace {
 
+// More than any context; agents say 2^53 for "no limit".
 constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
 
 // Later ones win: defaults, thinking, reasoning_effort, chat_template_kwargs (serving.md §12.5).
@@ -140,12 +141,15 @@ ReplyOptions read_reply_options(FieldReader& body, const RequestContext& context
 std::optional<std::int64_t> read_max_tokens(FieldReader& body, std::int64_t least) {
   std::optional<std::int64_t> out;
   for (const char* name : {"max_completion_tokens", "max_tokens"}) {
-    const auto value = body.integer(name, least, kMaxTokens);
-    if (!out) out = value;
+    const auto value = body.integer(name, least);
+    if (!out && value) out = std::min(*value, kMaxTokens);
   }
   // llama-server's: -1 is no limit.
-  const auto predict = body.integer("n_predict", -1, kMaxTokens);
-  if (!out && predict && *predict >= least) out = predict;
+  const auto predict = body.integer("n_predict", -1);
+  if (predict && *predict >= 0 && *predict < least)
+    bad_field(body.path("n_predict"), "{}: expected -1 or at least {}, found {}",
+              body.path("n_predict"), least, *predict);
+  if (!out && predict && *predict >= 0) out = std::min(*predict, kMaxTokens);
   return out;
 }
 

@@ -49,11 +49,13 @@ CompletionRequest read_completion_request(const json::value& value, const Reques
   request.model = body.string("model", 1024);
   request.request_id = body.string("request_id", 1024).value_or("");
   read_unsupported(body);
-  Job job;
+  Job& job = request.job;
+  job.prompt_param = "prompt";
   job.parse = job.parse_reasoning = job.parse_tools = false;
   request.echo = body.boolean("echo").value_or(false);
-  job.max_tokens = read_max_tokens(body, 0).value_or(kDefaultMaxTokens);
-  if (*job.max_tokens == 0 && !request.echo)
+  job.max_tokens = read_max_tokens(body, 0);
+  if (!job.max_tokens && !body.has("n_predict")) job.max_tokens = kDefaultMaxTokens;
+  if (job.max_tokens == 0 && !request.echo)
     bad_field("max_tokens", "max_tokens: expected at least 1 (0 only with echo), found 0");
   job.format = read_format(body);
   read_sampling(body, context, job);
@@ -74,10 +76,7 @@ CompletionRequest read_completion_request(const json::value& value, const Reques
   }
   // The tokenizer of this family adds no special tokens at the ends.
   body.boolean("add_special_tokens");
-  for (auto& prompt : read_prompts(body, "prompt", context)) {
-    request.jobs.push_back(job);
-    request.jobs.back().prompt = std::move(prompt);
-  }
+  request.prompts = read_prompts(body, "prompt", context);
   request.unknown = body.unknown();
   return request;
 }

@@ -12,7 +12,8 @@ namespace octet::serve {
 struct CompletionRequest {
   std::optional<std::string> model;
   std::string request_id;
-  std::vector<Job> jobs;  ///< one for each prompt
+  Job job;  ///< of each prompt, but for the prompt: a thousand copies of a schema are too many
+  std::vector<std::vector<std::int32_t>> prompts;
   ReplyOptions reply;
   bool echo = false, prompt_logprobs = false;
   std::vector<std::string> unknown;

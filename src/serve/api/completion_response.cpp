@@ -45,9 +45,9 @@ class Completion {
     chunk["prompt_progress"] = progress_json(progress);
     sse_->data(compact_json(chunk));
   }
-  void on_prompt_logprobs(std::size_t p, const std::vector<TokenOutput>& tokens) {
+  void on_prompt_logprobs(std::size_t p, std::vector<TokenOutput> tokens) {
     const std::scoped_lock lock(mutex_);
-    prompts_[p].logprobs = tokens;
+    prompts_[p].logprobs = std::move(tokens);
   }
   void on_events(std::size_t p, std::int64_t k, const std::vector<AnswerEvent>& events,
                  const std::vector<TokenOutput>& tokens) {
@@ -217,8 +217,8 @@ class PromptListener : public JobListener {
   void on_progress(const generate::PromptProgress& progress) override {
     completion_->on_progress(progress);
   }
-  void on_prompt_logprobs(const std::vector<TokenOutput>& tokens) override {
-    completion_->on_prompt_logprobs(prompt_, tokens);
+  void on_prompt_logprobs(std::vector<TokenOutput> tokens) override {
+    completion_->on_prompt_logprobs(prompt_, std::move(tokens));
   }
   void on_events(std::int64_t choice, const std::vector<AnswerEvent>& events,
                  const std::vector<TokenOutput>& tokens) override {

@@ -53,9 +53,9 @@ void complete(ServerState& state, const ExchangePtr& exchange) {
   note_unknown_fields(exchange->request().path, request.unknown);
   const std::string model = service.served_name(request.model);
   // Before any of them starts: an error is a response then, not the end of a stream.
-  for (const Job& job : request.jobs)
-    if (job.truncate_prompt_tokens == 0)
-      token_room(service, job, static_cast<std::int64_t>(job.prompt.size()));
+  if (request.job.truncate_prompt_tokens == 0)
+    for (const auto& prompt : request.prompts)
+      token_room(service, request.job, static_cast<std::int64_t>(prompt.size()));
 
   const auto group = std::make_shared<JobGroup>();
   CompletionReply reply;
@@ -67,8 +67,8 @@ void complete(ServerState& state, const ExchangePtr& exchange) {
   reply.echo = request.echo;
   reply.prompt_logprobs = request.prompt_logprobs;
   reply.per_request_metrics = o.per_request_metrics;
-  reply.n = request.jobs.front().n;
-  reply.prompts = static_cast<std::int64_t>(request.jobs.size());
+  reply.n = request.job.n;
+  reply.prompts = static_cast<std::int64_t>(request.prompts.size());
   reply.ready = [&service, exchange] { return reader_keeps_up(service, *exchange); };
   reply.cancel = [group] { group->cancel(); };
   std::shared_ptr<SseStream> stream;
@@ -80,9 +80,11 @@ void complete(ServerState& state, const ExchangePtr& exchange) {
   const auto listeners =
       make_completion_listeners(exchange, std::move(stream), service.tokenizer(), std::move(reply));
   std::vector<std::shared_ptr<RunningJob>> jobs;
-  for (std::size_t p = 0; p < request.jobs.size() && !group->cancelled(); ++p) {
-    jobs.push_back(start_job(service, p == 0 ? id : fmt::format("{}-{}", id, p),
-                             std::move(request.jobs[p]), listeners[p]));
+  for (std::size_t p = 0; p < request.prompts.size() && !group->cancelled(); ++p) {
+    Job job = request.job;
+    job.prompt = std::move(request.prompts[p]);
+    jobs.push_back(start_job(service, p == 0 ? id : fmt::format("{}-{}", id, p), std::move(job),
+                             listeners[p]));
     group->add(jobs.back());
   }
   attach_jobs(*exchange, std::move(jobs));

@@ -3,19 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "serve/answer/tools.h"
 #include "serve/http/error_body.h"
 
 namespace octet::serve {
 
 namespace {
-
-bool is_tool_name(std::string_view name) {
-  const auto ok = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '.' || c == ':' || c == '-';
-  };
-  return !name.empty() && name.size() <= 128 && std::ranges::all_of(name, ok);
-}
 
 bool has_tool(const Job& job, std::string_view name) {
   return std::ranges::any_of(job.tools, [&](const Tool& tool) { return tool.name == name; });
@@ -46,8 +39,7 @@ void add_tool(Job& job, FunctionTool tool, const std::string& name_path,
   if (has_tool(job, tool.name))
     bad_field(name_path, "{}: another tool is called \"{}\" too; names must differ", name_path,
               tool.name);
-  if (!tool.parameters.is_null() && !tool.parameters.is_object())
-    bad_field(parameters_path, "{}: expected a JSON schema, an object", parameters_path);
+  if (!tool.parameters.is_null()) check_tool_schema(tool.parameters, parameters_path);
   json::object function{{"name", tool.name}};
   if (!tool.description.empty()) function["description"] = tool.description;
   if (!tool.parameters.is_null()) function["parameters"] = tool.parameters;

@@ -11,8 +11,6 @@
 
 namespace octet::serve {
 
-inline constexpr std::size_t kMostTools = 1024;
-
 /// Variables of the template, later ones over earlier ones: the server's defaults, `thinking`,
 /// reasoning_effort, the request's chat_template_kwargs. serving.md §12.5.
 json::object template_kwargs(FieldReader& body, const RequestContext& context,

@@ -39,7 +39,7 @@ void handle_messages(Service& service, SsePinger& pinger, const ExchangePtr& exc
   const ServiceOptions& options = service.options();
   std::shared_ptr<JobListener> listener;
   if (request.stream) {
-    auto stream = std::make_shared<SseStream>(exchange, MessageStream::ping());
+    auto stream = std::make_shared<SseStream>(exchange);
     pinger.watch(stream, options.sse_ping_seconds);
     listener = std::make_shared<MessageStream>(stream, id, model, options.stream_queue_bytes);
   } else {

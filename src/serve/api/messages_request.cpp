@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "serve/answer/tools.h"
 #include "serve/api/sampling_fields.h"
 #include "serve/http/error_body.h"
 
@@ -19,7 +20,7 @@ bool is_function(const std::optional<std::string>& type) {
 }
 
 void read_tools(FieldReader& body, MessagesRequest& out) {
-  const json::array* tools = body.array("tools", kMostTools);
+  const json::array* tools = body.array("tools", kMaxTools);
   if (!tools) return;
   for (std::size_t i = 0; i < tools->size(); ++i) {
     FieldReader tool((*tools)[i], fmt::format("tools[{}]", i));

@@ -36,13 +36,14 @@ class MessageWriter : public JobListener {
   ExchangePtr exchange_;
   std::string id_, model_;
   Headers headers_;
-  json::array content_;
+  std::string content_;  // JSON of the blocks, joined
   AnswerBlocks blocks_;
   ChoiceEnd end_;
 };
 
 /// A message as a stream of events. serving.md §16.4. The first event waits for the number of
-/// tokens that came from the cache, so that its usage is right.
+/// tokens that came from the cache, so that its usage is right; until then a silent stream says
+/// comments, then events.
 class MessageStream : public JobListener {
  public:
   /// stream: not begun. queue_bytes: a reader with more waits.
@@ -56,8 +57,6 @@ class MessageStream : public JobListener {
   void on_done(const Usage& usage) override;
   void on_error(const HttpError& error) override;
   bool ready() override;
-  /// What a silent stream says; clients pass over it wherever it comes.
-  static std::string ping();
 
  private:
   void start();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "serve/answer/tools.h"
 #include "serve/api/sampling_fields.h"
 #include "serve/http/error_body.h"
 
@@ -37,7 +38,7 @@ void refuse_state(FieldReader& body) {
 
 void read_tools(FieldReader& body, ResponsesRequest& out) {
   json::array shown;
-  if (const json::array* tools = body.array("tools", kMostTools)) {
+  if (const json::array* tools = body.array("tools", kMaxTools)) {
     for (std::size_t i = 0; i < tools->size(); ++i) {
       FieldReader tool((*tools)[i], fmt::format("tools[{}]", i));
       const auto type = tool.string("type");
@@ -70,7 +71,7 @@ void read_tools(FieldReader& body, ResponsesRequest& out) {
 void read_allowed(FieldReader& choice, Job& job) {
   const auto mode = choice.one_of("mode", {"auto", "required"});
   if (mode == "required") job.tool_choice.mode = Mode::required;
-  const json::array* tools = choice.array("tools", kMostTools);
+  const json::array* tools = choice.array("tools", kMaxTools);
   if (!tools || tools->empty())
     bad_field(choice.path("tools"), "{}: expected at least one tool", choice.path("tools"));
   for (std::size_t i = 0; i < tools->size(); ++i) {
@@ -212,6 +213,7 @@ ResponsesRequest read_responses_request(const json::value& value, const RequestC
   ResponsesRequest out;
   Job& job = out.job;
   job.chat.emplace();
+  job.prompt_param = "input";
   refuse_state(body);
   out.model = body.string("model", 1024);
   out.stream = body.boolean("stream").value_or(false);

@@ -6,8 +6,12 @@ namespace octet::serve {
 
 using Clock = std::chrono::steady_clock;
 
-SseStream::SseStream(ExchangePtr exchange, std::string ping)
-    : exchange_(std::move(exchange)), ping_(std::move(ping)), last_(Clock::now()) {}
+SseStream::SseStream(ExchangePtr exchange) : exchange_(std::move(exchange)), last_(Clock::now()) {}
+
+void SseStream::set_ping(std::string frame) {
+  const std::scoped_lock lock(mutex_);
+  ping_ = std::move(frame);
+}
 
 void SseStream::begin(Headers headers) {
   const std::scoped_lock lock(mutex_);

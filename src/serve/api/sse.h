@@ -18,8 +18,9 @@ namespace octet::serve {
 /// never mixes. serving.md §6, §16.4. Any thread; nothing blocks.
 class SseStream {
  public:
-  /// ping: the frame that says that we live.
-  explicit SseStream(ExchangePtr exchange, std::string ping = ": ping\n\n");
+  explicit SseStream(ExchangePtr exchange);
+  /// The frame that says that we live; a comment unless said otherwise.
+  void set_ping(std::string frame);
   /// The response's head. Later calls do nothing.
   void begin(Headers headers = {});
   bool begun() const;
@@ -38,8 +39,8 @@ class SseStream {
  private:
   void write(std::string frame);
   ExchangePtr exchange_;
-  std::string ping_;
   mutable std::mutex mutex_;
+  std::string ping_ = ": ping\n\n";
   bool begun_ = false, ended_ = false;
   std::chrono::steady_clock::time_point last_;
 };

@@ -3,20 +3,12 @@
 #include <algorithm>
 #include <set>
 
+#include "serve/answer/tools.h"
 #include "serve/http/error_body.h"
 
 namespace octet::serve {
 
 namespace {
-
-constexpr std::size_t kMaxTools = 1024, kMaxName = 128;
-
-bool is_tool_name(std::string_view name) {
-  return !name.empty() && name.size() <= kMaxName && std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '.' || c == ':' || c == '-';
-  });
-}
 
 Tool read_tool(const json::value& value, const std::string& path) {
   FieldReader tool(value, path);
@@ -30,13 +22,11 @@ Tool read_tool(const json::value& value, const std::string& path) {
   out.name = function.string("name").value_or("");
   if (!is_tool_name(out.name))
     bad_field(function.path("name"),
-              "{}: expected 1 to {} letters, digits and the characters _ . : -",
-              function.path("name"), kMaxName);
+              "{}: expected 1 to 128 letters, digits and the characters _ . : -",
+              function.path("name"));
   function.string("description");
   if (const json::value* p = function.find("parameters")) {
-    if (!p->is_object() && !p->is_bool())
-      bad_field(function.path("parameters"), "{}: expected a JSON schema (an object)",
-                function.path("parameters"));
+    check_tool_schema(*p, function.path("parameters"));
     out.parameters = *p;
   }
   out.strict = function.boolean("strict").value_or(false) || tool.boolean("strict").value_or(false);
@@ -55,7 +45,7 @@ std::string function_name(const json::value& value, const std::string& path) {
   const json::value* f = choice.find("function");
   if (!f) bad_field(choice.path("function"), "{}: missing", choice.path("function"));
   FieldReader function(*f, choice.path("function"));
-  return function.string("name", kMaxName).value_or("");
+  return function.string("name").value_or("");
 }
 
 void read_mode(const std::string& word, ToolChoice& choice) {

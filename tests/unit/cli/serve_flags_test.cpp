@@ -115,7 +115,7 @@ TEST(ServeFlags, Booleans) {
   EXPECT_FALSE(with_model({"--slots", "--no-slots"}).slots);
   EXPECT_FALSE(with_model({"--slots=OFF"}).slots);
   EXPECT_FALSE(with_model({"--no-spec"}).spec);
-  EXPECT_FALSE(with_model({"--no-auto_restart"}).auto_restart);
+  EXPECT_FALSE(with_model({"--metrics-public", "--no-metrics_public"}).metrics_public);
   EXPECT_TRUE(with_model({}, {{"OCTET_NO_SPEC", "0"}}).spec);
   EXPECT_FALSE(with_model({}, {{"OCTET_NO_SPEC", "1"}}).spec);
   expect_refusal({"--slots=maybe"}, {"--slots", "true or false", "maybe"});

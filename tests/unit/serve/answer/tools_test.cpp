@@ -7,14 +7,10 @@
 namespace octet::serve {
 namespace {
 
-json::array parse(const std::string& text) {
-  return parse_json(text, "test").as_array();
-}
-
-// The path of what read_tools refuses, with its status.
-std::string refused(const json::array& tools) {
+// The path of what check_tool_schema refuses.
+std::string refused_schema(const std::string& schema) {
   try {
-    read_tools(tools, "tools");
+    check_tool_schema(parse_json(schema, "test"), "p");
   } catch (const HttpError& e) {
     EXPECT_EQ(e.status(), 400);
     EXPECT_NE(std::string(e.what()), "");
@@ -23,46 +19,18 @@ std::string refused(const json::array& tools) {
   return "accepted";
 }
 
-std::string refused_schema(const std::string& schema) {
-  return refused(
-      parse(R"([{"type": "function", "function": {"name": "f", "parameters": )" + schema + "}}]"));
-}
-
-TEST(Tools, AreRead) {
-  const auto tools = read_tools(parse(R"([
-      {"type": "function", "function": {"name": "a.b:c-d_1", "description": "x", "strict": true,
-       "parameters": {"type": "object", "properties": {"n": {"type": ["integer", "null"]}}}}},
-      {"type": "function", "function": {"name": "g", "parameters": null, "strict": null}},
-      {"type": "function", "function": {"name": "g", "parameters": false}}])"),
-                                "tools");
-  ASSERT_EQ(tools.size(), 3u);
-  EXPECT_EQ(tools[0].name, "a.b:c-d_1");
-  EXPECT_TRUE(tools[0].strict);
-  EXPECT_EQ(tools[0].parameters.at("type"), "object");
-  EXPECT_TRUE(tools[1].parameters.is_null());
-  EXPECT_FALSE(tools[1].strict);
-  EXPECT_TRUE(tools[2].parameters.is_bool());
-  EXPECT_TRUE(read_tools({}, "tools").empty());
-}
-
-TEST(Tools, NamesWhatIsWrong) {
-  EXPECT_EQ(refused(parse("[1]")), "tools[0]");
-  EXPECT_EQ(refused(parse("[{}]")), "tools[0].type");
-  EXPECT_EQ(refused(parse(R"([{"type": "web_search"}])")), "tools[0].type");
-  EXPECT_EQ(refused(parse(R"([{"type": "function"}])")), "tools[0].function");
-  EXPECT_EQ(refused(parse(R"([{"type": "function", "function": []}])")), "tools[0].function");
+TEST(Tools, Names) {
+  for (const char* name : {"f", "a.b:c-d_1", "mcp__server__tool"}) EXPECT_TRUE(is_tool_name(name));
+  EXPECT_TRUE(is_tool_name(std::string(128, 'a')));
   for (const std::string& name :
-       {std::string("\"\""), std::string("\"a b\""), std::string("3"), std::string("\"<x>\""),
-        fmt::format("\"{}\"", std::string(129, 'a'))})
-    EXPECT_EQ(refused(parse(R"([{"type": "function", "function": {"name": )" + name + "}}]")),
-              "tools[0].function.name");
-  EXPECT_EQ(refused(parse(R"([{"type": "function", "function": {"name": "f", "strict": 1}}])")),
-            "tools[0].function.strict");
+       {std::string(), std::string("a b"), std::string("<x>"), std::string("\xc3\xa9"),
+        std::string(129, 'a'), std::string("a\0", 2)})
+    EXPECT_FALSE(is_tool_name(name)) << name;
 }
 
 // CVE-2025-48944: malformed types and patterns killed a server's workers.
 TEST(Tools, MalformedSchemasAreTheClientsFault) {
-  const std::string at = "tools[0].function.parameters";
+  const std::string at = "p";
   EXPECT_EQ(refused_schema("[]"), at);
   EXPECT_EQ(refused_schema("\"object\""), at);
   EXPECT_EQ(refused_schema(R"({"type": 3})"), at + ".type");
@@ -81,12 +49,6 @@ TEST(Tools, MalformedSchemasAreTheClientsFault) {
 }
 
 TEST(Tools, SizesAreLimited) {
-  json::array tools;
-  for (int i = 0; i < 1025; ++i)
-    tools.push_back({{"type", "function"}, {"function", {{"name", "f"}}}});
-  EXPECT_EQ(refused(tools), "tools");
-  tools.pop_back();
-  EXPECT_EQ(refused(tools), "accepted");
   json::value schema = json::object{};
   for (int i = 0; i < 63; ++i) schema = {{"items", schema}};
   EXPECT_NO_THROW(check_tool_schema(schema, "p"));

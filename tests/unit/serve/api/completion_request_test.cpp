@@ -18,19 +18,19 @@ TEST(CompletionRequest, EveryFormOfPrompt) {
   const auto hi = world.tokenizer.encode("hi there");
   ASSERT_FALSE(hi.empty());
   auto r = read(R"("prompt":"hi there")");
-  ASSERT_EQ(r.jobs.size(), 1U);
-  EXPECT_EQ(r.jobs[0].prompt, hi);
-  EXPECT_EQ(r.jobs[0].max_tokens, 16);
-  EXPECT_FALSE(r.jobs[0].parse);
+  ASSERT_EQ(r.prompts.size(), 1U);
+  EXPECT_EQ(r.prompts[0], hi);
+  EXPECT_EQ(r.job.max_tokens, 16);
+  EXPECT_FALSE(r.job.parse);
   r = read(R"("prompt":["hi there","hi there"])");
-  ASSERT_EQ(r.jobs.size(), 2U);
-  EXPECT_EQ(r.jobs[1].prompt, hi);
+  ASSERT_EQ(r.prompts.size(), 2U);
+  EXPECT_EQ(r.prompts[1], hi);
   r = read(R"("prompt":[1,2,3])");
-  ASSERT_EQ(r.jobs.size(), 1U);
-  EXPECT_EQ(r.jobs[0].prompt, (std::vector<std::int32_t>{1, 2, 3}));
+  ASSERT_EQ(r.prompts.size(), 1U);
+  EXPECT_EQ(r.prompts[0], (std::vector<std::int32_t>{1, 2, 3}));
   r = read(R"("prompt":[[1],[2,3]])");
-  ASSERT_EQ(r.jobs.size(), 2U);
-  EXPECT_EQ(r.jobs[1].prompt, (std::vector<std::int32_t>{2, 3}));
+  ASSERT_EQ(r.prompts.size(), 2U);
+  EXPECT_EQ(r.prompts[1], (std::vector<std::int32_t>{2, 3}));
 }
 
 TEST(CompletionRequest, Refusals) {
@@ -64,14 +64,22 @@ TEST(CompletionRequest, Refusals) {
   EXPECT_EQ(test::refusal([&] { read(many + "]"); }).param, "prompt");
 }
 
+TEST(CompletionRequest, LengthsInBothDialects) {
+  EXPECT_EQ(read(R"("prompt":"a","n_predict":5)").job.max_tokens, 5);
+  EXPECT_FALSE(read(R"("prompt":"a","n_predict":-1)").job.max_tokens);
+  EXPECT_EQ(read(R"("prompt":"a","n_predict":-1,"max_tokens":3)").job.max_tokens, 3);
+  // "As many as there may be", in agents' words.
+  EXPECT_GT(read(R"("prompt":"a","max_tokens":9007199254740991)").job.max_tokens, 1 << 30);
+}
+
 TEST(CompletionRequest, EchoScoresThePrompt) {
   auto r = read(R"("prompt":"a","echo":true,"max_tokens":0,"logprobs":2)");
   EXPECT_TRUE(r.echo);
-  EXPECT_EQ(r.jobs[0].max_tokens, 0);
-  EXPECT_EQ(r.jobs[0].prompt_logprobs, 2);
-  EXPECT_EQ(r.jobs[0].sampling.num_logprobs, 2);
+  EXPECT_EQ(r.job.max_tokens, 0);
+  EXPECT_EQ(r.job.prompt_logprobs, 2);
+  EXPECT_EQ(r.job.sampling.num_logprobs, 2);
   EXPECT_FALSE(r.prompt_logprobs);
-  EXPECT_EQ(read(R"("prompt":"a","suffix":"","logprobs":0)").jobs[0].sampling.num_logprobs, 0);
+  EXPECT_EQ(read(R"("prompt":"a","suffix":"","logprobs":0)").job.sampling.num_logprobs, 0);
 }
 
 }  // namespace

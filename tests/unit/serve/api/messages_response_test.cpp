@@ -18,7 +18,7 @@ using Events = std::vector<AnswerEvent>;
 // A stream and what it writes to.
 struct Streamed {
   std::shared_ptr<DialectExchange> exchange = std::make_shared<DialectExchange>("/v1/messages");
-  std::shared_ptr<SseStream> sse = std::make_shared<SseStream>(exchange, MessageStream::ping());
+  std::shared_ptr<SseStream> sse = std::make_shared<SseStream>(exchange);
   MessageStream stream{sse, "msg_1", "m", 1000};
 };
 
@@ -262,21 +262,48 @@ TEST(MessageWriter, AFailedAnswerIsAnError) {
   end.finish_reason = "abort";
   writer.on_choice_end(0, end);
   writer.on_done({});
-  EXPECT_EQ(exchange->status(), 529);
+  EXPECT_EQ(exchange->status(), 503);
   EXPECT_EQ(parse_json(exchange->body(), "body").at("error").at("type"), "overloaded_error");
 }
 
-TEST(MessageStream, PingsAreEvents) {
+// serving.md §13.4: no rounding through a double.
+TEST(MessageWriter, LongIntegersKeepTheirDigits) {
+  auto exchange = std::make_shared<DialectExchange>("/v1/messages");
+  MessageWriter writer(exchange, "msg_1", "m");
+  writer.on_admitted(prompt_of(3), 1, false);
+  writer.on_events(0,
+                   Events{event(K::tool_begin, "f", 0),
+                          event(K::tool_arguments, R"({"n": 123456789012345678901234567890})", 0),
+                          event(K::tool_end, "", 0), event(K::content, "after")},
+                   {});
+  ChoiceEnd end;
+  end.finish_reason = "tool_calls";
+  end.calls = 1;
+  writer.on_choice_end(0, end);
+  writer.on_done({});
+  EXPECT_NE(
+      exchange->body().find(R"("input":{"n": 123456789012345678901234567890}},{"type":"text")"),
+      std::string::npos)
+      << exchange->body();
+  EXPECT_EQ(parse_json(exchange->body(), "body").at("stop_reason"), "tool_use");
+}
+
+TEST(MessageStream, PingsAreEventsAfterTheFirst) {
   Streamed s;
   s.stream.on_admitted(prompt_of(3), 1, false);
   const auto now = std::chrono::steady_clock::now();
   EXPECT_TRUE(s.sse->ping(now + std::chrono::seconds(1), 15));
   EXPECT_EQ(s.exchange->body(), "");
   EXPECT_TRUE(s.sse->ping(now + std::chrono::seconds(20), 15));
-  const auto got = events(s.exchange->body());
-  ASSERT_EQ(got.size(), 1u);
-  EXPECT_EQ(got[0].first, "ping");
-  EXPECT_EQ(to_json(got[0].second), R"({"type": "ping"})");
+  // An event before message_start would be out of its order.
+  EXPECT_EQ(s.exchange->body(), ": ping\n\n");
+  s.stream.on_progress({.total = 3, .processed = 3});
+  EXPECT_TRUE(s.sse->ping(now + std::chrono::seconds(40), 15));
+  const auto got = events(s.exchange->body().substr(8));
+  ASSERT_EQ(got.size(), 2u);
+  EXPECT_EQ(got[0].first, "message_start");
+  EXPECT_EQ(got[1].first, "ping");
+  EXPECT_EQ(to_json(got[1].second), R"({"type": "ping"})");
 }
 
 TEST(MessageStream, WaitsForASlowReader) {
