@@ -186,6 +186,9 @@ void serve_model(const ServeFlags& flags) {
   set_cache_config(service.metrics(), plan);
   set_device_memory(service.metrics(), plan);
   service.metrics().set_load_progress(1);
+  engine.on_error = [](generate::RequestId id, const std::string& what) {
+    serve::log(LogLevel::error, what, {{"engine_request", static_cast<std::int64_t>(id)}});
+  };
   engine.on_step = [&service](const generate::StepReport& report) {
     service.metrics().count_step(report);
   };

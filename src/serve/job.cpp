@@ -68,15 +68,15 @@ class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJ
   const std::shared_ptr<JobListener> listener_;
   const Clock::time_point begin_ = Clock::now();
   ChatPrompt prompt_;
-  std::int64_t max_tokens_ = 0;
-  bool is_chat_ = false, clamped_ = false, no_answer_ = false;
+  std::int64_t max_tokens_ = 0, num_tools_ = 0;
+  bool is_chat_ = false, clamped_ = false, no_answer_ = false, has_grammar_ = false;
   std::optional<GrammarPlan> grammar_;
   std::vector<std::int32_t> eos_, stop_ids_;  // sorted
   std::shared_ptr<std::atomic<bool>> end_thinking_;
 
   // The listener is called with it: by the engine's thread, but for on_admitted.
   std::mutex mutex_;
-  bool admitted_ = false, done_ = false;
+  bool admitted_ = false, refused_ = false;
   std::vector<Choice> choices_;
   Usage usage_;
 
@@ -235,6 +235,8 @@ void EngineJob::start() {
   no_answer_ = max_tokens_ == 0;
   generate::Request request = make_request();
   usage_.prompt_tokens = static_cast<std::int64_t>(prompt_.ids.size());
+  num_tools_ = static_cast<std::int64_t>(job_.tools.size());
+  has_grammar_ = grammar_.has_value();
   // While it waits and runs it keeps what its answers need; schemas may be large.
   job_.chat.reset();
   job_.format = {};
@@ -259,9 +261,10 @@ void EngineJob::start() {
     throw;
   }
   {
-    // The engine may have begun to answer already, even have ended.
+    // The engine may have begun to answer already, even have ended. Where a request may wait too
+    // long nothing is sent before it has its turn: then that can be told by the status.
     const std::scoped_lock lock(mutex_);
-    admit();
+    if (service_.engine().options().queue_timeout_seconds <= 0) admit();
   }
   if (service_.options().log_requests) log_request();
   bool cancelled = false;
@@ -287,8 +290,8 @@ void EngineJob::log_request() const {
        {"n", job_.n},
        {"temperature", job_.sampling.temperature},
        {"top_p", job_.sampling.top_p},
-       {"tools", static_cast<std::int64_t>(job_.tools.size())},
-       {"grammar", std::int64_t{grammar_.has_value()}},
+       {"tools", num_tools_},
+       {"grammar", std::int64_t{has_grammar_}},
        {"thinking_budget", job_.thinking_budget}});
 }
 
@@ -310,7 +313,9 @@ ChoiceEnd EngineJob::describe_end(const Choice& choice, const AnswerSummary& sum
   ChoiceEnd end;
   end.summary = summary;
   end.calls = choice.stream->calls();
-  end.error = summary.error;
+  end.error = summary.failure == generate::Failure::internal
+                  ? fmt::format("{} failed inside the server: {}", id_, summary.error)
+                  : summary.error;
   const auto mode = job_.tool_choice.mode;
   switch (summary.finish) {
     case FinishReason::stop:
@@ -361,9 +366,17 @@ void EngineJob::count(const Choice& choice, const ChoiceEnd& end) {
 
 void EngineJob::on_finish(std::size_t number, const AnswerSummary& summary) {
   const std::scoped_lock lock(mutex_);
-  admit();
   Choice& choice = choices_[number];
   if (std::exchange(choice.ended, true)) return;
+  const bool unheard = !admitted_ && summary.finish == FinishReason::failed;
+  if (unheard || refused_) {
+    const ChoiceEnd end = describe_end(choice, summary);
+    count(choice, end);
+    if (!std::exchange(refused_, true)) listener_->on_error(*failure_of(end));
+    if (std::ranges::all_of(choices_, &Choice::ended)) service_.remove_running(id_, this);
+    return;
+  }
+  admit();
   choice.stream->finish(summary.finish == FinishReason::length ||
                         summary.finish == FinishReason::repetition);
   const ChoiceEnd end = describe_end(choice, summary);
@@ -390,6 +403,18 @@ class EndedJob : public RunningJob {
 };
 
 }  // namespace
+
+std::optional<HttpError> failure_of(const ChoiceEnd& end) {
+  if (end.finish_reason != "abort" && end.finish_reason != "error") return std::nullopt;
+  using generate::Failure;
+  const Failure failure = end.summary.failure;
+  if (failure == Failure::request) return HttpError(400, end.error);
+  if (end.finish_reason == "error" && failure != Failure::busy)
+    return HttpError(500, end.error.empty() ? "the answer failed inside the server" : end.error);
+  HttpError error(503, end.error.empty() ? "the server ended the answer" : end.error);
+  error.headers = {{"Retry-After", "5"}};
+  return error;
+}
 
 std::shared_ptr<RunningJob> start_job(Service& service, std::string id, Job job,
                                       std::shared_ptr<JobListener> listener) {
