@@ -56,7 +56,8 @@ int raise_file_limit(int connections) {
   }
   // The rest is for everything else that the process opens.
   const rlim_t rest = std::min<rlim_t>(512, limit.rlim_cur / 4);
-  return static_cast<int>(std::min<rlim_t>(static_cast<rlim_t>(connections), limit.rlim_cur - rest));
+  return static_cast<int>(
+      std::min<rlim_t>(static_cast<rlim_t>(connections), limit.rlim_cur - rest));
 }
 
 void set_tcp_options(int fd) {

@@ -70,8 +70,8 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
   /// Binds and begins to accept; raises the process's limit of open files to what max_connections
-  /// needs, as far as it may, and takes fewer connections if it may not. Errors: unavailable with errno's text; AddressInUse;
-  /// invalid_argument for bad TLS files, ciphers or socket paths.
+  /// needs, as far as it may, and takes fewer connections if it may not. Errors: unavailable with
+  /// errno's text; AddressInUse; invalid_argument for bad TLS files, ciphers or socket paths.
   void start();
   /// "http://127.0.0.1:8000", "unix:/run/octet.sock". Of the last start(), as port() is.
   std::string url() const;
