@@ -73,6 +73,7 @@ serve::ServiceOptions service_options(const ServeFlags& f,
   o.trust_request_chat_template = f.trust_request_chat_template;
   o.strict_template = f.strict_template;
   o.strict_max_tokens = f.strict_max_tokens;
+  o.keep_history_thinking = f.history_think_policy == "keep";
   o.parse_reasoning = f.reasoning_parser != "none";
   o.parse_tools = f.tool_call_parser != "none";
   o.exclude_tools_when_tool_choice_none = f.exclude_tools_when_tool_choice_none;
@@ -144,8 +145,10 @@ checkpoint::GenerationConfig generation_config(const ServeFlags& f,
   return g;
 }
 
-chat_template::ChatTemplate serving_template(const ServeFlags& f,
-                                             const checkpoint::Checkpoint& checkpoint) {
+namespace {
+
+chat_template::ChatTemplate read_template(const ServeFlags& f,
+                                          const checkpoint::Checkpoint& checkpoint) {
   if (f.chat_template.empty()) return chat_template::ChatTemplate::load(checkpoint.folder());
   // A template has braces, a path has none.
   if (f.chat_template.find('{') != std::string::npos)
@@ -153,14 +156,31 @@ chat_template::ChatTemplate serving_template(const ServeFlags& f,
   return chat_template::ChatTemplate::parse(read_file(f.chat_template), f.chat_template);
 }
 
+// Whether the history's empty think blocks are there when asked for.
+bool keeps_thinking(const chat_template::ChatTemplate& t) {
+  const json::array messages{json::object{{"role", "user"}, {"content", "a"}},
+                             json::object{{"role", "assistant"}, {"content", "b"}},
+                             json::object{{"role", "user"}, {"content", "c"}}};
+  const json::object kwargs{{"enable_thinking", false}, {"preserve_thinking", true}};
+  return t.render(messages, nullptr, kwargs).find("</think>") != std::string::npos;
+}
+
+}  // namespace
+
+chat_template::ChatTemplate serving_template(const ServeFlags& f,
+                                             const checkpoint::Checkpoint& checkpoint) {
+  auto out = read_template(f, checkpoint);
+  if (f.history_think_policy == "keep" && !keeps_thinking(out))
+    fail(ErrorCode::invalid_argument,
+         "--history-think-policy keep: the model's chat template does not know preserve_thinking; "
+         "use another one (--chat-template), or template");
+  return out;
+}
+
 void require_supported(const ServeFlags& f) {
   if (!f.hf_overrides.empty())
     fail(ErrorCode::invalid_argument,
          "--hf-overrides is not supported; change config.json of a copy of the model's folder");
-  if (f.history_think_policy == "keep")
-    fail(ErrorCode::invalid_argument,
-         "--history-think-policy keep is not supported; use template (a Qwen3.6 template has "
-         "preserve_thinking in --default-chat-template-kwargs)");
 }
 
 }  // namespace octet::cli

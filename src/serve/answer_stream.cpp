@@ -25,6 +25,10 @@ void append(std::vector<AnswerEvent>& events, AnswerEvent event) {
     events.push_back(std::move(event));
 }
 
+void append_all(std::vector<AnswerEvent>& events, std::vector<AnswerEvent> more) {
+  for (AnswerEvent& event : more) append(events, std::move(event));
+}
+
 }  // namespace
 
 AnswerStream::AnswerStream(const tokenizer::Tokenizer& tokenizer, AnswerStreamOptions options,
@@ -46,9 +50,8 @@ std::string AnswerStream::text_of(std::int32_t id) {
 }
 
 void AnswerStream::parse(std::string_view text) {
-  if (!o_.incremental) raw_ += text;
   if (!parser_) {
-    if (o_.incremental && !text.empty()) fresh_.push_back({Kind::content, std::string(text), -1});
+    if (!text.empty()) fresh_.push_back({Kind::content, std::string(text), -1});
     return;
   }
   parser_->push(text, fresh_);
@@ -56,7 +59,6 @@ void AnswerStream::parse(std::string_view text) {
     parser_thought_ = true;
   else if (std::exchange(parser_thought_, false) && o_.parser.parse_reasoning)
     tracker_.close();  // </think>, or a call without it
-  if (!o_.incremental) fresh_.clear();
 }
 
 bool AnswerStream::push(const generate::TokenOutput& token) {
@@ -80,6 +82,7 @@ bool AnswerStream::push(const generate::TokenOutput& token) {
 
 // Moves what the parser gave to what is to be emitted. A piece never holds reasoning and content.
 void AnswerStream::take_events(bool last) {
+  if (!o_.incremental && !last) append_all(whole_, std::exchange(fresh_, {}));
   for (AnswerEvent& event : std::exchange(fresh_, {})) {
     if (event.kind == Kind::tool_begin) ++calls_;
     const bool other = !events_.empty() &&
@@ -112,23 +115,9 @@ void AnswerStream::finish(bool truncated) {
   }
   if (parser_) parser_->finish(truncated, fresh_);
   if (!o_.incremental) {
-    fresh_.clear();
-    if (o_.parse) {
-      ParsedAnswer whole = parse_answer(raw_, truncated, o_.parser);
-      fresh_.push_back({Kind::reasoning, std::move(whole.reasoning), -1});
-      fresh_.push_back({Kind::content, std::move(whole.content), -1});
-      int call = 0;
-      for (auto& c : whole.calls) {
-        fresh_.push_back({Kind::tool_begin, std::move(c.name), call});
-        fresh_.push_back({Kind::tool_arguments, std::move(c.arguments), call});
-        fresh_.push_back({Kind::tool_end, {}, call++});
-      }
-      std::erase_if(fresh_, [](const AnswerEvent& e) {
-        return e.text.empty() && (e.kind == Kind::reasoning || e.kind == Kind::content);
-      });
-    } else if (!raw_.empty()) {
-      fresh_.push_back({Kind::content, std::move(raw_), -1});
-    }
+    append_all(whole_, std::exchange(fresh_, {}));
+    if (parser_) show_open_call(*parser_, whole_);
+    fresh_ = std::exchange(whole_, {});
   }
   take_events(true);
 }

@@ -63,8 +63,7 @@ class AnswerStream {
   std::optional<AnswerParser> parser_;
   ThinkTracker tracker_;
   bool parser_thought_ = false;
-  std::string raw_;  // not incremental
-  std::vector<AnswerEvent> fresh_, events_;
+  std::vector<AnswerEvent> fresh_, events_, whole_;  // whole_: if not incremental, all so far
   // waiting_: their text is not out; gathered_: belong to events_. since_: of gathered_ and
   // waiting_.
   std::vector<generate::TokenOutput> waiting_, gathered_;

@@ -34,6 +34,16 @@ HttpError too_long(const Job& job, std::int64_t context, std::int64_t prompt_tok
       job.prompt_param, {{"n_prompt_tokens", prompt_tokens}, {"n_ctx", context}});
 }
 
+// With thinking off the generation prompt ends with an empty block, which templates leave out of
+// the history: no later prompt would begin as this one and its answer do. serving.md §11.4.
+void keep_thinking(const Service& service, ChatInput& input) {
+  if (!service.options().keep_history_thinking || input.kwargs.contains("preserve_thinking"))
+    return;
+  const json::value* enabled = input.kwargs.if_contains("enable_thinking");
+  if (enabled && enabled->is_bool() && !enabled->get_bool())
+    input.kwargs["preserve_thinking"] = true;
+}
+
 }  // namespace
 
 ChatPrompt make_job_prompt(Service& service, Job& job) {
@@ -43,6 +53,7 @@ ChatPrompt make_job_prompt(Service& service, Job& job) {
     if (job.tool_choice.mode == ToolChoice::Mode::none &&
         service.options().exclude_tools_when_tool_choice_none)
       input.tools.clear();
+    keep_thinking(service, input);
     input.messages = normalize_messages(input.messages, service.options().strict_template);
     if (job.chat_template.empty()) {
       prompt = make_chat_prompt(service.chat_template(), service.tokenizer(), input);

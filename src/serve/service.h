@@ -25,6 +25,7 @@ struct ServiceOptions {
   std::string model_root;  ///< folder or hub id, shown by /v1/models
   json::object default_chat_template_kwargs;
   bool trust_request_chat_template = false, strict_template = false, strict_max_tokens = false;
+  bool keep_history_thinking = false;  ///< without thinking: the history has empty blocks, too
   bool parse_reasoning = true, parse_tools = true, exclude_tools_when_tool_choice_none = false;
   std::string reasoning_field = "both";  ///< reasoning, reasoning_content or both
   std::int64_t max_logprobs = 20;        ///< -1: no limit

@@ -55,16 +55,16 @@ def the_server_lives(request):
 def test_arguments_are_never_evaluated_cve_2025_9141(server, tmp_path):
     proof = tmp_path / "proof"
     payloads = [f"__import__('os').system('touch {proof}')", f"[__import__('os').system('touch {proof}')]", f"{{'a': open('{proof}', 'w')}}",
-                "(lambda: 1/0)()", "[i for i in range(10**9)]", "9**9**9", "{'a': {'b': [" * 15, "'a' * 10**9", "\\x41", "${7*7}", "{{7*7}}"]
+                "(lambda: 1/0)()", "[i for i in range(10**9)]", "9**9**9", "{'a': {'b': [" * 50, "'a' * 10**9", "\\x41", "${7*7}", "{{7*7}}"]
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "object"}}}}}
-    tokenizer = json.loads((checkpoints.TINY / "tokenizer.json").read_text())
-    unlikely = [i for text, i in tokenizer["model"]["vocab"].items() if text.startswith(("t", "<t"))]
-    unlikely += [t["id"] for t in tokenizer["added_tokens"] if t["content"] == "<tool_call>"]
+    ends = [t for t in range(4040, 4096) if server.post("/detokenize", {"tokens": [t]})["prompt"] in ("<|im_end|>", "<|endoftext|>")]
+    assert len(ends) == 2
     for payload in payloads:
-        # The model is made to write it, and kept from calls of its own: they begin with <t.
+        # The model is made to write it: it has its tokens and single bytes, and none that begins a call of its own.
         call = f"<function=f>\n<parameter=a>\n{payload}\n</parameter>\n</function>"
-        answer = server.post("/v1/chat/completions", {**chat(tools=[tool], structured_outputs={"choice": [call]}, max_tokens=400,
-                                                             logit_bias={str(i): -100 for i in unlikely}), **NO_THINKING})
+        tokens = server.post("/tokenize", {"prompt": call})["tokens"]
+        answer = server.post("/v1/chat/completions", {**chat(tools=[tool], structured_outputs={"choice": [call]}, max_tokens=1500,
+                                                             allowed_token_ids=sorted({*range(256), *tokens, *ends})), **NO_THINKING})
         message = answer["choices"][0]["message"]
         assert message.get("tool_calls"), message
         assert json.loads(message["tool_calls"][0]["function"]["arguments"]) == {"a": payload}

@@ -1,5 +1,6 @@
 #include "serve/answer/answer_parser.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "serve/answer/answer_machine.h"
@@ -36,11 +37,24 @@ const std::string& AnswerParser::open_call() const {
   return impl_->open_call();
 }
 
+void show_open_call(const AnswerParser& parser, std::vector<AnswerEvent>& events) {
+  using Kind = AnswerEvent::Kind;
+  std::string_view open = parser.open_call();
+  if (open.empty()) return;
+  while (!events.empty() && events.back().kind != Kind::tool_begin) events.pop_back();
+  if (!events.empty()) events.pop_back();
+  const bool first = std::ranges::none_of(
+      events, [](const AnswerEvent& e) { return e.kind == Kind::content && !e.text.empty(); });
+  if (first) open.remove_prefix(open.find_first_not_of(" \t\r\n\f\v"));
+  events.push_back({Kind::content, std::string(open), -1});
+}
+
 ParsedAnswer parse_answer(std::string_view text, bool truncated, AnswerParserOptions options) {
   AnswerParser parser(std::move(options));
   std::vector<AnswerEvent> events;
   parser.push(text, events);
   parser.finish(truncated, events);
+  show_open_call(parser, events);
   ParsedAnswer answer;
   for (AnswerEvent& e : events) {
     switch (e.kind) {
@@ -59,11 +73,6 @@ ParsedAnswer parse_answer(std::string_view text, bool truncated, AnswerParserOpt
       case AnswerEvent::Kind::tool_end:
         break;
     }
-  }
-  if (std::string_view open = parser.open_call(); !open.empty()) {
-    answer.calls.pop_back();
-    if (answer.content.empty()) open.remove_prefix(open.find_first_not_of(" \t\r\n\f\v"));
-    answer.content += open;
   }
   return answer;
 }

@@ -65,6 +65,10 @@ class AnswerParser {
   std::unique_ptr<Impl> impl_;
 };
 
+/// In place of the events of a call that was cut off, its raw text as content: what a whole answer
+/// shows (§13.3 rule 9). events: all of the answer's, after finish().
+void show_open_call(const AnswerParser& parser, std::vector<AnswerEvent>& events);
+
 /// A whole answer, parsed: what the events add up to.
 struct ParsedAnswer {
   std::string reasoning, content;
@@ -73,7 +77,7 @@ struct ParsedAnswer {
   };
   std::vector<Call> calls;
 };
-/// Parses a whole text. §13.3 rule 9 for truncated ones: an open call's raw text is content.
+/// Parses a whole text.
 ParsedAnswer parse_answer(std::string_view text, bool truncated, AnswerParserOptions options);
 
 /// The value of a parameter by its schema (§13.4): JSON text, spelled as json.dumps does.

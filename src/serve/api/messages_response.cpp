@@ -41,24 +41,18 @@ HttpError anthropic_error(const HttpError& error) {
 
 namespace {
 
-json::object new_message(const std::string& id, const std::string& model) {
-  return {{"id", id},
-          {"type", "message"},
-          {"role", "assistant"},
-          {"model", model},
-          {"content", json::array{}},
-          {"stop_reason", nullptr},
-          {"stop_sequence", nullptr}};
+json::object message_head(const std::string& id, const std::string& model) {
+  return {{"id", id}, {"type", "message"}, {"role", "assistant"}, {"model", model}};
 }
 
-// The arguments as the object they are. The parser writes nothing else.
-json::value call_input(const std::string& arguments) {
+// The arguments' JSON as it is: integers of any length keep their digits. The parser writes objects
+// only.
+std::string call_input(const std::string& arguments) {
   try {
-    json::value input = parse_json(arguments, "arguments");
-    if (input.is_object()) return input;
+    if (parse_json(arguments, "arguments").is_object()) return arguments;
   } catch (const Error&) {
   }
-  return json::object();
+  return "{}";
 }
 
 json::object content_block(const AnswerBlock& block) {
@@ -70,10 +64,17 @@ json::object content_block(const AnswerBlock& block) {
     case Kind::call:
       break;
   }
-  return {{"type", "tool_use"},
-          {"id", block.id},
-          {"name", block.name},
-          {"input", call_input(block.text)}};
+  return {{"type", "tool_use"}, {"id", block.id}, {"name", block.name}, {"input", json::object()}};
+}
+
+// The JSON of a block that is complete.
+std::string whole_block(const AnswerBlock& block) {
+  json::object out = content_block(block);
+  if (block.kind != Kind::call) return compact_json(out);
+  out.erase("input");
+  std::string text = compact_json(out);
+  text.back() = ',';
+  return text + R"("input":)" + call_input(block.text) + '}';
 }
 
 json::object delta(const AnswerBlock& block, std::string_view piece) {
@@ -101,7 +102,9 @@ MessageWriter::MessageWriter(ExchangePtr exchange, std::string id, std::string m
       blocks_([this](Step step, AnswerBlock& block, std::string_view) {
         name_calls(step, block);
         const bool whole = block.kind != Kind::call || block.complete;
-        if (step == Step::end && whole) content_.push_back(content_block(block));
+        if (step != Step::end || !whole) return;
+        if (!content_.empty()) content_ += ',';
+        content_ += whole_block(block);
       }) {}
 
 void MessageWriter::on_admitted(const ChatPrompt&, std::int64_t max_tokens, bool clamped) {
@@ -123,13 +126,15 @@ void MessageWriter::on_done(const Usage& usage) {
     on_error(*failure);
     return;
   }
-  json::object message = new_message(id_, model_);
-  message["content"] = std::move(content_);
-  MessageEnd end = message_end(end_);
-  message["stop_reason"] = end.stop_reason;
-  message["stop_sequence"] = std::move(end.stop_sequence);
-  message["usage"] = message_usage(usage);
-  respond_json(*exchange_, message, 200, std::move(headers_));
+  const MessageEnd end = message_end(end_);
+  std::string body = compact_json(message_head(id_, model_));
+  body.back() = ',';
+  body += R"("content":[)" + content_ + "],";
+  body += compact_json(json::object{{"stop_reason", end.stop_reason},
+                                    {"stop_sequence", end.stop_sequence},
+                                    {"usage", message_usage(usage)}})
+              .substr(1);
+  exchange_->respond(200, "application/json; charset=utf-8", std::move(body), std::move(headers_));
 }
 
 void MessageWriter::on_error(const HttpError& error) {
@@ -170,7 +175,10 @@ void MessageStream::start() {
   if (std::exchange(started_, true)) return;
   // Before it, clients may know of no event.
   stream_->set_ping("event: ping\ndata: {\"type\":\"ping\"}\n\n");
-  json::object message = new_message(id_, model_);
+  json::object message = message_head(id_, model_);
+  message["content"] = json::array();
+  message["stop_reason"] = nullptr;
+  message["stop_sequence"] = nullptr;
   message["usage"] = message_usage(usage_);
   send("message_start", {{"type", "message_start"}, {"message", std::move(message)}});
 }

@@ -36,7 +36,7 @@ class MessageWriter : public JobListener {
   ExchangePtr exchange_;
   std::string id_, model_;
   Headers headers_;
-  json::array content_;
+  std::string content_;  // JSON of the blocks, joined
   AnswerBlocks blocks_;
   ChoiceEnd end_;
 };

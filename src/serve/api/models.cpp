@@ -51,9 +51,9 @@ void list(ServerState& state, const ExchangePtr& exchange) {
 void retrieve(ServerState& state, const ExchangePtr& exchange) {
   Service& service = state.service();
   const auto& parameters = exchange->request().parameters;
-  const std::string name =
-      service.served_name(parameters.empty() ? std::string() : parameters.front());
-  respond_json(*exchange, model_json(service, name));
+  const std::string name = parameters.empty() ? std::string() : parameters.front();
+  if (name.empty()) throw HttpError(404, "no model is named in the path");
+  respond_json(*exchange, model_json(service, service.served_name(name)));
 }
 
 // What llama-server's web page asks for.

@@ -57,6 +57,8 @@ void CompletionLogprobs::add(const TokenText& text, const generate::TokenOutput&
   else
     token_logprobs.emplace_back(nullptr);
   json::object top;
+  // The token itself as well, however unlikely it was.
+  if (token.has_logprob) top[piece] = finite_logprob(token.chosen.logprob);
   for (const auto& t : token.top) top[text.text(t.id)] = finite_logprob(t.logprob);
   if (token.has_logprob)
     top_logprobs.emplace_back(std::move(top));

@@ -181,6 +181,25 @@ TEST(AnswerStream, ACallThatWasCutOffIsContentOfAWholeAnswer) {
 }
 
 // A call in the thinking ends it; what comes later is not thinking (serving.md §12.2).
+// Messages and items follow each other: what is said after a call comes after it, at once, too.
+TEST(AnswerStream, EventsKeepTheirOrderInAWholeAnswer) {
+  AnswerStreamOptions o = options();
+  o.parser.parse_tools = true;
+  o.parser.tools = {{"f", nullptr, false}};
+  o.incremental = false;
+  std::string kinds;
+  AnswerStream stream(tiny(), o, [&](const std::vector<AnswerEvent>& events, const auto&) {
+    for (const AnswerEvent& e : events)
+      kinds += e.kind == Kind::content ? 'c' : e.kind == Kind::tool_begin ? 'b' : '.';
+  });
+  for (const std::int32_t id : tiny().encode(
+           "Look:\n<tool_call>\n<function=f>\n</function>\n</tool_call>\nThat was it."))
+    EXPECT_TRUE(stream.push({.id = id}));
+  EXPECT_EQ(kinds, "");
+  stream.finish(false);
+  EXPECT_EQ(kinds, "cb..c");
+}
+
 TEST(AnswerStream, ACallWithoutTheEndOfThinking) {
   AnswerStreamOptions o = with_tool();
   o.parser.in_reasoning = true;

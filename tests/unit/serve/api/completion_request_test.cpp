@@ -64,6 +64,14 @@ TEST(CompletionRequest, Refusals) {
   EXPECT_EQ(test::refusal([&] { read(many + "]"); }).param, "prompt");
 }
 
+TEST(CompletionRequest, LengthsInBothDialects) {
+  EXPECT_EQ(read(R"("prompt":"a","n_predict":5)").job.max_tokens, 5);
+  EXPECT_FALSE(read(R"("prompt":"a","n_predict":-1)").job.max_tokens);
+  EXPECT_EQ(read(R"("prompt":"a","n_predict":-1,"max_tokens":3)").job.max_tokens, 3);
+  // "As many as there may be", in agents' words.
+  EXPECT_GT(read(R"("prompt":"a","max_tokens":9007199254740991)").job.max_tokens, 1 << 30);
+}
+
 TEST(CompletionRequest, EchoScoresThePrompt) {
   auto r = read(R"("prompt":"a","echo":true,"max_tokens":0,"logprobs":2)");
   EXPECT_TRUE(r.echo);

@@ -266,6 +266,27 @@ TEST(MessageWriter, AFailedAnswerIsAnError) {
   EXPECT_EQ(parse_json(exchange->body(), "body").at("error").at("type"), "overloaded_error");
 }
 
+// serving.md §13.4: no rounding through a double.
+TEST(MessageWriter, LongIntegersKeepTheirDigits) {
+  auto exchange = std::make_shared<DialectExchange>("/v1/messages");
+  MessageWriter writer(exchange, "msg_1", "m");
+  writer.on_admitted(prompt_of(3), 1, false);
+  writer.on_events(0,
+                   Events{event(K::tool_begin, "f", 0),
+                          event(K::tool_arguments, R"({"n": 123456789012345678901234567890})", 0),
+                          event(K::tool_end, "", 0), event(K::content, "after")},
+                   {});
+  ChoiceEnd end;
+  end.finish_reason = "tool_calls";
+  end.calls = 1;
+  writer.on_choice_end(0, end);
+  writer.on_done({});
+  EXPECT_NE(exchange->body().find(R"("input":{"n": 123456789012345678901234567890}},{"type":"text")"),
+            std::string::npos)
+      << exchange->body();
+  EXPECT_EQ(parse_json(exchange->body(), "body").at("stop_reason"), "tool_use");
+}
+
 TEST(MessageStream, PingsAreEventsAfterTheFirst) {
   Streamed s;
   s.stream.on_admitted(prompt_of(3), 1, false);

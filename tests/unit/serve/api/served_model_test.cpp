@@ -86,6 +86,10 @@ const std::string kWeather =
        "properties":{"city":{"type":"string","maxLength":8},"days":{"type":"integer"}},
        "required":["city"]},"strict":true}}])";
 
+void until(const std::function<bool()>& done) {
+  while (!done()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
 TEST(ServedModel, StreamedAndWholeAnswersAreTheSame) {
   for (const std::string& fields : std::vector<std::string>{
            R"("max_tokens":40,"seed":1,"temperature":0.8)",
@@ -182,6 +186,51 @@ TEST(ServedModel, BadFormatsAreRefusedAndHurtNobody) {
     EXPECT_EQ(body.at("error").at("type"), "invalid_request_error");
   }
   tiny().post("/v1/chat/completions", chat(R"("max_tokens":2)"));
+}
+
+// What a request forbids may leave nothing of what it asks for: its own fault, told as soon as one
+// of its choices comes to it.
+TEST(ServedModel, ContradictionsAreTheRequestsFault) {
+  const auto id = [](const char* token) {
+    return test::RequestWorld::tiny_tokenizer().find(token).value();
+  };
+  // Choices that begin with b can't go on; those that begin with a have a long way to go.
+  const std::string fields = fmt::format(
+      R"("max_tokens":1900,"seed":1,"n":8,"temperature":2,"reasoning_effort":"none",
+         "allowed_token_ids":[{},{}],"structured_outputs":{{"regex":"a{{1800}}|bc"}})",
+      id("a"), id("b"));
+  const auto before = tiny().engine().status().answer_tokens;
+  const auto body = tiny().post("/v1/chat/completions", chat(fields), 400);
+  EXPECT_NE(body.at("error").at("message").as_string().find("nothing is left"), json::string::npos);
+  EXPECT_LT(tiny().engine().status().answer_tokens - before, 1000);
+  const auto client = tiny().ask("POST", "/v1/chat/completions", chat(fields + R"(,"stream":true)"));
+  const auto frames = client->frames();
+  ASSERT_GE(frames.size(), 2U);
+  EXPECT_EQ(parse_json(frames[frames.size() - 2], "frame").at("error").at("code").as_int64(), 400);
+  EXPECT_TRUE(client->close());
+  until([&] { return tiny().engine().idle(); });
+  EXPECT_LT(tiny().engine().status().answer_tokens - before, 2000);
+}
+
+// A prompt and its answer are the beginning of the next prompt: the prefix cache needs it.
+TEST(ServedModel, HistoryKeepsEmptyThinkBlocks) {
+  const auto prompt = [](ServedModel& m, const std::string& messages, const char* kwargs) {
+    return std::string(m.post("/apply-template", R"({"messages":[{"role":"user","content":"a"})" +
+                                                     messages + R"(],"chat_template_kwargs":)" +
+                                                     kwargs + "}")
+                           .at("prompt")
+                           .as_string());
+  };
+  const std::string next = R"(,{"role":"assistant","content":"b"},{"role":"user","content":"c"})";
+  const char* off = R"({"enable_thinking":false})";
+  ServiceOptions options;
+  options.keep_history_thinking = true;
+  ServedModel keeps(options);
+  EXPECT_TRUE(prompt(keeps, next, off).starts_with(prompt(keeps, "", off) + "b<|im_end|>"));
+  EXPECT_FALSE(prompt(tiny(), next, off).starts_with(prompt(tiny(), "", off)));
+  EXPECT_EQ(prompt(keeps, next, "{}"), prompt(tiny(), next, "{}"));
+  EXPECT_EQ(prompt(keeps, next, R"({"enable_thinking":false,"preserve_thinking":false})"),
+            prompt(tiny(), next, off));
 }
 
 TEST(ServedModel, ContextAndClamping) {
@@ -327,10 +376,6 @@ TEST(ServedModel, NothingRunsBeforeItIsLoaded) {
   EXPECT_EQ(parse_json(ask("GET", "/health")->body(), "h").at("status"), "draining");
   state.fail_with("no disk");
   EXPECT_EQ(parse_json(ask("GET", "/health")->body(), "h").at("error").at("message"), "no disk");
-}
-
-void until(const std::function<bool()>& done) {
-  while (!done()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 TEST(ServedModel, ClientsThatGoFreeTheirPlace) {

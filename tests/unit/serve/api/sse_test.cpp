@@ -25,7 +25,7 @@ TEST(Sse, Frames) {
 
 TEST(Sse, PingsOnlySilence) {
   const auto exchange = std::make_shared<test::FakeExchange>();
-  SseStream stream(exchange, "event: ping\n\n");
+  SseStream stream(exchange);
   const auto now = Clock::now();
   const auto later = now + std::chrono::hours(1);
   EXPECT_TRUE(stream.ping(later, 15));  // nothing has begun
@@ -34,9 +34,12 @@ TEST(Sse, PingsOnlySilence) {
   EXPECT_TRUE(stream.ping(now, 15));
   EXPECT_EQ(exchange->body(), "");
   EXPECT_TRUE(stream.ping(later, 15));
-  EXPECT_EQ(exchange->body(), "event: ping\n\n");
+  EXPECT_EQ(exchange->body(), ": ping\n\n");
   EXPECT_TRUE(stream.ping(later + std::chrono::seconds(14), 15));
-  EXPECT_EQ(exchange->body(), "event: ping\n\n");
+  EXPECT_EQ(exchange->body(), ": ping\n\n");
+  stream.set_ping("event: ping\n\n");
+  EXPECT_TRUE(stream.ping(later + std::chrono::seconds(15), 15));
+  EXPECT_EQ(exchange->body(), ": ping\n\nevent: ping\n\n");
   stream.end();
   EXPECT_FALSE(stream.ping(later + std::chrono::hours(1), 15));
 }
