@@ -355,6 +355,7 @@ def main():
     parser.add_argument("--growth", type=float, default=32)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the server, too
     process = log = None
     if not options.url:
         process, log = start(options)
