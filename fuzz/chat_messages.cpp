@@ -1,4 +1,5 @@
-// Any JSON as messages or the schema of a tool: an HttpError 400, or messages that the template takes.
+// Any JSON as messages or the schema of a tool: an HttpError 400, or messages that the template
+// takes.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

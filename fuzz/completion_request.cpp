@@ -1,6 +1,7 @@
 // Any bytes as a body of /v1/completions: read, or refused with an HttpError of the client's.
-#include "request_reading.h"
 #include "serve/api/completion_request.h"
+
+#include "request_reading.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace octet;

@@ -38,8 +38,8 @@ class Sampler {
 
   /// The next token; it is booked as by accept(). logits [vocab_size] is changed in place. mask:
   /// bit id % 32 of word id / 32 set: allowed (TokenConstraint); empty: all are. Errors: internal
-  /// if a logit is NaN or infinite; invalid_argument if what the request forbids leaves nothing. Cost at 248,320 tokens,
-  /// one core: docs/performance.md.
+  /// if a logit is NaN or infinite; invalid_argument if what the request forbids leaves nothing.
+  /// Cost at 248,320 tokens, one core: docs/performance.md.
   TokenOutput sample(std::span<float> logits, std::span<const std::uint32_t> mask = {});
 
   /// A token that came without a draw: forced, or of an answer that goes on after preemption.

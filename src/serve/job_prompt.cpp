@@ -26,7 +26,8 @@ void truncate(ChatPrompt& prompt, std::int64_t keep, bool left) {
   prompt.stable_points = std::move(points);
 }
 
-HttpError too_long(const Job& job, std::int64_t context, std::int64_t prompt_tokens, const std::string& what) {
+HttpError too_long(const Job& job, std::int64_t context, std::int64_t prompt_tokens,
+                   const std::string& what) {
   return HttpError(
       400,
       fmt::format("This model's maximum context length is {} tokens. However, {}", context, what),
@@ -72,8 +73,7 @@ ChatPrompt make_job_prompt(Service& service, Job& job) {
   const std::int64_t keep =
       job.truncate_prompt_tokens < 0 ? service.max_model_len() - 1 : job.truncate_prompt_tokens;
   truncate(prompt, keep, job.truncate_left);
-  if (prompt.ids.empty())
-    throw HttpError(400, "the prompt is empty", job.prompt_param);
+  if (prompt.ids.empty()) throw HttpError(400, "the prompt is empty", job.prompt_param);
   return prompt;
 }
 

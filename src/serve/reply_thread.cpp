@@ -17,9 +17,8 @@ class DeferredListener : public JobListener {
       : thread_(thread), to_(std::move(listener)) {}
 
   void on_admitted(const ChatPrompt& prompt, std::int64_t max_tokens, bool clamped) override {
-    thread_.post([to = to_, prompt, max_tokens, clamped] {
-      to->on_admitted(prompt, max_tokens, clamped);
-    });
+    thread_.post(
+        [to = to_, prompt, max_tokens, clamped] { to->on_admitted(prompt, max_tokens, clamped); });
   }
   void on_progress(const generate::PromptProgress& progress) override {
     thread_.post([to = to_, progress] { to->on_progress(progress); });

@@ -74,9 +74,9 @@ Service::Service(ServiceOptions options, const tokenizer::Tokenizer& tokenizer,
       engine_(engine),
       vocab_size_(vocab_size),
       created_(static_cast<std::int64_t>(std::time(nullptr))),
-      metrics_(options_.served_model_names.empty() ? std::string()
-                                                   : options_.served_model_names.front(),
-               engine.options().max_model_len),
+      metrics_(
+          options_.served_model_names.empty() ? std::string() : options_.served_model_names.front(),
+          engine.options().max_model_len),
       impl_(std::make_unique<Impl>()) {
   if (options_.served_model_names.empty())
     fail(ErrorCode::invalid_argument, "the server needs a name for its model");

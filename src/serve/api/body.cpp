@@ -113,8 +113,7 @@ Handler guarded(std::function<void(const ExchangePtr&)> handle) {
       const std::string& id = exchange->request().request_id;
       const HttpError error = to_http_error(std::current_exception(), id);
       // The client hears nothing of our inside.
-      if (error.status() == 500)
-        log(LogLevel::error, e.what(), {{"request_id", id}});
+      if (error.status() == 500) log(LogLevel::error, e.what(), {{"request_id", id}});
       respond_error(*exchange, error);
     }
   };

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "serve/api/sampling_fields.h"
 #include "serve/answer/tools.h"
+#include "serve/api/sampling_fields.h"
 #include "serve/http/error_body.h"
 
 namespace octet::serve {

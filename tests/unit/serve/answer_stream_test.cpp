@@ -192,8 +192,8 @@ TEST(AnswerStream, EventsKeepTheirOrderInAWholeAnswer) {
     for (const AnswerEvent& e : events)
       kinds += e.kind == Kind::content ? 'c' : e.kind == Kind::tool_begin ? 'b' : '.';
   });
-  for (const std::int32_t id : tiny().encode(
-           "Look:\n<tool_call>\n<function=f>\n</function>\n</tool_call>\nThat was it."))
+  for (const std::int32_t id :
+       tiny().encode("Look:\n<tool_call>\n<function=f>\n</function>\n</tool_call>\nThat was it."))
     EXPECT_TRUE(stream.push({.id = id}));
   EXPECT_EQ(kinds, "");
   stream.finish(false);

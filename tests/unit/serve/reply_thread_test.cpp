@@ -69,9 +69,9 @@ TEST(ReplyThread, ListenersHearEverythingInOrderElsewhere) {
   to->on_choice_end(1, end);
   to->on_error(HttpError(418, "x"));
   to->on_done({.completion_tokens = 4});
-  EXPECT_EQ(witness->wait(), (std::vector<std::string>{"admitted 2 7 true", "progress 2", "prompt 3",
-                                                       "events 1 a 5", "end 1 stop", "error 418",
-                                                       "done 4"}));
+  EXPECT_EQ(witness->wait(),
+            (std::vector<std::string>{"admitted 2 7 true", "progress 2", "prompt 3", "events 1 a 5",
+                                      "end 1 stop", "error 418", "done 4"}));
 }
 
 TEST(ReplyThread, WhatThrowsHurtsNoOther) {

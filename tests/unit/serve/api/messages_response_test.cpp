@@ -281,8 +281,9 @@ TEST(MessageWriter, LongIntegersKeepTheirDigits) {
   end.calls = 1;
   writer.on_choice_end(0, end);
   writer.on_done({});
-  EXPECT_NE(exchange->body().find(R"("input":{"n": 123456789012345678901234567890}},{"type":"text")"),
-            std::string::npos)
+  EXPECT_NE(
+      exchange->body().find(R"("input":{"n": 123456789012345678901234567890}},{"type":"text")"),
+      std::string::npos)
       << exchange->body();
   EXPECT_EQ(parse_json(exchange->body(), "body").at("stop_reason"), "tool_use");
 }

@@ -203,7 +203,8 @@ TEST(ServedModel, ContradictionsAreTheRequestsFault) {
   const auto body = tiny().post("/v1/chat/completions", chat(fields), 400);
   EXPECT_NE(body.at("error").at("message").as_string().find("nothing is left"), json::string::npos);
   EXPECT_LT(tiny().engine().status().answer_tokens - before, 1000);
-  const auto client = tiny().ask("POST", "/v1/chat/completions", chat(fields + R"(,"stream":true)"));
+  const auto client =
+      tiny().ask("POST", "/v1/chat/completions", chat(fields + R"(,"stream":true)"));
   const auto frames = client->frames();
   ASSERT_GE(frames.size(), 2U);
   EXPECT_EQ(parse_json(frames[frames.size() - 2], "frame").at("error").at("code").as_int64(), 400);
