@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "cli/bench_cases.h"
+#include "cli/bench_engine.h"
 #include "cli/bench_quantize.h"
 #include "cli/common.h"
 #include "model/synthetic.h"
@@ -21,6 +22,7 @@ struct Options {
   std::int64_t decode = 32, repeat = 3, speculative = 0;
   bool as_json = false, kernels = false;
   ComputeOptions compute;
+  bool engine = false, http = false, sampled = false;
   bool quantize = false;
   BenchQuantizeOptions quantize_options;
 };
@@ -105,13 +107,27 @@ void run(const Options& o) {
     bench_quantize(q, o.compute);
     return;
   }
-  if (o.model.empty() == o.synthetic.empty())
+  if (!o.engine && (o.http || o.sampled))
+    fail(ErrorCode::invalid_argument, "--http and --sampled: expected --engine, too");
+  if (!o.engine && o.model.empty() == o.synthetic.empty())
     fail(ErrorCode::invalid_argument, "name a MODEL or a shape by --synthetic");
   const auto positive = [](auto n) { return n >= 1; };
   if (!positive(o.repeat) || !positive(o.decode) || !std::ranges::all_of(o.prompts, positive) ||
       !std::ranges::all_of(o.batches, positive) || !std::ranges::all_of(o.contexts, positive))
     fail(ErrorCode::invalid_argument,
          "--prompt, --batch, --context, --decode, --repeat: expected 1 or more");
+  if (o.engine) {
+    BenchEngineOptions e{.synthetic = o.synthetic,
+                         .concurrency = o.batches,
+                         .tokens = o.decode,
+                         .rounds = o.repeat,
+                         .http = o.http,
+                         .sampled = o.sampled,
+                         .as_json = o.as_json};
+    if (!o.model.empty()) e.model = o.model;
+    bench_engine(e, o.compute);
+    return;
+  }
   if (o.speculative < 0 || o.speculative >= ops::kMaxDraftRows)
     fail(ErrorCode::invalid_argument, "--speculative {}: expected 0 to {}", o.speculative,
          ops::kMaxDraftRows - 1);
@@ -235,6 +251,13 @@ Command add_bench(CLI::App& app) {
               "where each case's time goes: every operation beside its roofline");
   c->add_option("--repeat", o->repeat, "repetitions; the median is reported")
       ->capture_default_str();
+  c->add_flag(
+      "--engine", o->engine,
+      "whole answers by the engine of `octet serve`: --batch at once, --decode tokens each; "
+      "MODEL (default tiny) is the tokenizer of a --synthetic shape");
+  c->add_flag("--http", o->http, "with --engine: the same through the server, by turns");
+  c->add_flag("--sampled", o->sampled,
+              "with --engine: temperature 1, top_k 20, top_p 0.95 instead of greedy");
   c->add_flag("--quantize", o->quantize,
               "quantize the --synthetic shape instead: time by phase, memory beside the plan");
   c->add_option("--preset", o->quantize_options.preset, "with --quantize: best or reference")

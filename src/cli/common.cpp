@@ -10,6 +10,7 @@
 
 #include "checkpoint/inventory.h"
 #include "checkpoint/locate.h"
+#include "model/synthetic.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/numa.h"
 #include "runtime/base/progress.h"
@@ -215,9 +216,7 @@ LoadedModel::LoadedModel(const std::string& model_name, Machine& machine,
                             [this] { return tokenizer::Tokenizer::load(checkpoint.folder()); });
   weight_cache = open_weight_cache(model_name, machine, options, checkpoint, quiet, on_progress);
   tokenizer = std::make_unique<tokenizer::Tokenizer>(reading.get());
-  if (tokenizer->size() > checkpoint.config().text.vocab_size)
-    fail(ErrorCode::bad_data, "{}: the tokenizer has {} tokens, the model {} rows",
-         checkpoint.folder().string(), tokenizer->size(), checkpoint.config().text.vocab_size);
+  check_tokenizer(checkpoint.config().text.vocab_size);
   Progress progress("loading " + model_name, checkpoint.config().text.num_hidden_layers, "layers",
                     quiet);
   model = std::make_unique<model::TextModel>(
@@ -234,8 +233,27 @@ LoadedModel::LoadedModel(const std::string& model_name, Machine& machine,
   seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
 }
 
+LoadedModel::LoadedModel(const std::string& model_name, Machine& machine,
+                         const DummyWeights& weights)
+    : name(model_name),
+      checkpoint(checkpoint::Checkpoint::open(checkpoint::locate_model(model_name))),
+      tokenizer(
+          std::make_unique<tokenizer::Tokenizer>(tokenizer::Tokenizer::load(checkpoint.folder()))) {
+  check_tokenizer(weights.config.vocab_size);
+  model = std::make_unique<model::TextModel>(
+      *machine.backend, model::synthetic_parts(*machine.backend, weights.config, weights.bits));
+  seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+}
+
+void LoadedModel::check_tokenizer(std::int64_t rows) const {
+  if (tokenizer->size() > rows)
+    fail(ErrorCode::bad_data, "{}: the tokenizer has {} tokens, the model {} rows",
+         checkpoint.folder().string(), tokenizer->size(), rows);
+}
+
 json::object LoadedModel::start() const {
   using State = model::WeightCache::State;
+  if (!weight_cache) return {{"seconds", seconds}, {"weights", "random"}};
   const State state = weight_cache->state();
   return {{"seconds", seconds},
           {"weights", state == State::read      ? "from the cache"

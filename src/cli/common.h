@@ -7,6 +7,7 @@
 #include <string>
 
 #include "checkpoint/checkpoint.h"
+#include "cli/dummy_weights.h"
 #include "input/chat_template/chat_template.h"
 #include "input/tokenizer/tokenizer.h"
 #include "model/text_model.h"
@@ -51,18 +52,22 @@ struct LoadedModel {
   LoadedModel(const std::string& name, Machine& machine, const ComputeOptions& options,
               const model::PoolOptions& caches, bool quiet,
               const std::function<void(double)>& on_progress = {});
-  /// How it was loaded: {"seconds": s, "weights": "packed", "packed and cached" or "from the
-  /// cache"}
+  /// The checkpoint's tokenizer before random weights. Its memory is the caller's to plan. Errors:
+  /// as above.
+  LoadedModel(const std::string& name, Machine& machine, const DummyWeights& weights);
+  /// How it was loaded: {"seconds": s, "weights": "packed", "packed and cached", "from the
+  /// cache" or "random"}
   json::object start() const;
 
  private:
+  void check_tokenizer(std::int64_t rows) const;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 
  public:
   std::string name;
   checkpoint::Checkpoint checkpoint;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
-  std::unique_ptr<model::WeightCache> weight_cache;
+  std::unique_ptr<model::WeightCache> weight_cache;  ///< null: random weights
   std::unique_ptr<model::TextModel> model;
   double seconds = 0;  ///< that loading took
 };

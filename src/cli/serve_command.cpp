@@ -6,6 +6,7 @@
 #include "cli/common.h"
 #include "cli/serve_plan.h"
 #include "cli/serve_setup.h"
+#include "cli/serve_watch.h"
 #include "runtime/base/progress.h"
 #include "runtime/base/system.h"
 #include "serve/api/routes.h"
@@ -35,18 +36,7 @@ void install_server_signals() {
   ::sigaction(SIGPIPE, &action, nullptr);
 }
 
-// Longer than any step of a machine that is fit for its model.
-constexpr double kStallSeconds = 60;
 constexpr double kStatusSeconds = 10;
-
-std::string status_text(const generate::EngineStatus& s) {
-  return fmt::format(
-      "running {}, waiting {}, paused {}, pages {} used and {} cached of {}, states {} of {}, "
-      "snapshots {} of {}, steps {}, {:.0f} s since the last",
-      s.running, s.waiting, s.paused, s.kv_pages_used, s.kv_pages_cached, s.kv_pages_total,
-      s.slots_used, s.slots_total, s.snapshots_used, s.snapshots_total, s.steps,
-      s.seconds_since_step);
-}
 
 // Looks at the engine now and then: a line of throughput while it works, an alarm when it hangs.
 class Watch {
@@ -56,16 +46,14 @@ class Watch {
   }
   void look() {
     const generate::EngineStatus now = service_.engine().status();
-    const bool stalled = now.seconds_since_step > kStallSeconds && now.running + now.waiting > 0;
-    if (stalled != stalled_) {
-      stalled_ = stalled;
-      if (stalled) {
-        service_.metrics().count_watchdog_stall();
-        serve::log(LogLevel::error, "no step of the engine for a minute: " + status_text(now));
-      } else {
-        serve::log(LogLevel::info, "the engine steps again");
-      }
-      service_.set_state(stalled ? serve::Service::State::failed : serve::Service::State::ready);
+    const StallAlarm::Change change = alarm_.look(now);
+    if (change == StallAlarm::Change::stalled) {
+      service_.metrics().count_watchdog_stall();
+      serve::log(LogLevel::error, "no step of the engine for a minute: " + status_text(now));
+      service_.set_state(serve::Service::State::failed);
+    } else if (change == StallAlarm::Change::recovered) {
+      serve::log(LogLevel::info, "the engine steps again");
+      service_.set_state(serve::Service::State::ready);
     }
     if (quiet_ || seconds_since(at_) < kStatusSeconds) return;
     if (const serve::Throughput t = serve::throughput(last_, now, seconds_since(at_)); t.active)
@@ -76,7 +64,8 @@ class Watch {
 
  private:
   serve::Service& service_;
-  bool quiet_, stalled_ = false;
+  const bool quiet_;
+  StallAlarm alarm_;
   generate::EngineStatus last_;
   Clock::time_point at_ = Clock::now();
 };
@@ -155,7 +144,10 @@ void serve_model(const ServeFlags& flags) {
   install_server_signals();
   // Before the port: what can't work should not look alive.
   const auto checkpoint = checkpoint::Checkpoint::open(checkpoint::locate_model(flags.model));
-  ServePlan plan = plan_serving(checkpoint, flags, serve_memory_limit(flags));
+  std::optional<DummyWeights> dummy;
+  if (flags.load_format == "dummy") dummy = dummy_weights(flags.dummy_shape, checkpoint);
+  ServePlan plan =
+      plan_serving(checkpoint, flags, serve_memory_limit(flags), dummy ? &*dummy : nullptr);
   if (!plan.note.empty()) serve::log(LogLevel::warning, plan.note);
   fmt::print(stderr, "{}", describe(plan));
   checkpoint::GenerationConfig defaults = generation_config(flags, checkpoint);
@@ -181,17 +173,22 @@ void serve_model(const ServeFlags& flags) {
 
   Machine machine(flags.compute);
   // The plan has counted everything.
-  const LoadedModel loaded(flags.model, machine, flags.compute,
-                           {.num_tokens = 64, .kv_dtype = plan.engine.kv_dtype}, false,
-                           [&state](double share) { state.set_progress(share); });
+  const LoadedModel loaded =
+      dummy ? LoadedModel(flags.model, machine, *dummy)
+            : LoadedModel(flags.model, machine, flags.compute,
+                          {.num_tokens = 64, .kv_dtype = plan.engine.kv_dtype}, false,
+                          [&state](double share) { state.set_progress(share); });
   plan.engine.num_tokens = loaded.tokenizer->size();
   generate::Engine engine(*loaded.model, plan.engine);
   serve::Service service(service_options(flags, checkpoint), *loaded.tokenizer,
                          std::move(chat_template), std::move(defaults), engine,
-                         checkpoint.config().text.vocab_size);
+                         loaded.model->config().vocab_size);
   set_cache_config(service.metrics(), plan);
   set_device_memory(service.metrics(), plan);
   service.metrics().set_load_progress(1);
+  engine.on_error = [](generate::RequestId id, const std::string& what) {
+    serve::log(LogLevel::error, what, {{"engine_request", static_cast<std::int64_t>(id)}});
+  };
   engine.on_step = [&service](const generate::StepReport& report) {
     service.metrics().count_step(report);
   };

@@ -23,7 +23,6 @@ const ServeFlag kNoted[] = {
           "auto|half|float16|bfloat16|float|float32"),
     noted("quantization", K::choice, "read from the checkpoint",
           "gptq|gptq_marlin|compressed-tensors", "-q"),
-    noted("load-format", K::choice, "safetensors are read", "auto|safetensors|fastsafetensors"),
     noted("trust-remote-code", K::boolean, "no code of a model is ever run"),
     noted("config-format", K::choice, "config.json is read", "auto|hf"),
     noted("tokenizer-mode", K::choice, "there is one tokenizer", "auto|hf|slow"),

@@ -36,6 +36,11 @@ const ServeFlag kModel[] = {
      "another folder"},
     {"override-generation-config", K::object, &F::override_generation_config, "JSON",
      "defaults of sampling that win over the file"},
+    {"load-format", K::choice, &F::load_format, "auto|safetensors|fastsafetensors|dummy",
+     "dummy: random weights, to measure speed; else the model's safetensors"},
+    shows("the model's", {"dummy-shape", K::text, &F::dummy_shape, "SHAPE",
+                          "with --load-format dummy: 0.8b, 2b, 4b, 9b, 27b, as octet bench "
+                          "--synthetic has them, behind MODEL's tokenizer"}),
     shows("none", {"seed", K::integer, &F::seed, "N",
                    "of requests without one; without this flag each gets its own", -9e15}),
 };

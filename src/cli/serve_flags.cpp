@@ -113,6 +113,12 @@ void check_compatibility(ServeFlags& flags, const GivenFlags& given) {
 }
 
 void check_engine(ServeFlags& f) {
+  if (f.load_format == "dummy")
+    f.notes.push_back(
+        "warning: --load-format dummy: the weights are random, the answers mean nothing");
+  else if (!f.dummy_shape.empty())
+    fail(ErrorCode::invalid_argument, "--dummy-shape {}: expected --load-format dummy, too",
+         f.dummy_shape);
   std::string& kv = f.compute.kv_cache_dtype;
   if (kv.starts_with("fp8")) {
     f.notes.push_back(fmt::format("--kv-cache-dtype {}: 8 bits are held as int8 here", kv));

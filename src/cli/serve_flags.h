@@ -22,6 +22,8 @@ struct ServeFlags {
   bool language_model_only = false;            ///< no vision tower
   std::string generation_config = "auto";      ///< auto, vllm (neutral defaults) or a folder
   json::object override_generation_config;     ///< wins over the file
+  std::string load_format = "auto";            ///< dummy: random weights; others read the files
+  std::string dummy_shape;                     ///< of random weights; empty: the model's own
   std::int64_t seed = 0;                       ///< of requests without one (has_seed: given)
   bool has_seed = false;
   // Engine.

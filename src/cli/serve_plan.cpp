@@ -53,11 +53,12 @@ std::size_t serve_memory_limit(const ServeFlags& flags) {
 }
 
 ServePlan plan_serving(const checkpoint::Checkpoint& checkpoint, const ServeFlags& flags,
-                       std::size_t limit_bytes) {
-  const checkpoint::TextConfig& config = checkpoint.config().text;
+                       std::size_t limit_bytes, const DummyWeights* dummy) {
+  const checkpoint::TextConfig& config = dummy ? dummy->config : checkpoint.config().text;
   ServePlan plan;
   plan.limit_bytes = limit_bytes;
-  plan.weight_bytes = checkpoint::take_inventory(checkpoint).text_weight_bytes;
+  plan.weight_bytes =
+      dummy ? dummy->bytes() : checkpoint::take_inventory(checkpoint).text_weight_bytes;
   generate::EngineOptions& e = plan.engine;
   e.max_sequences = flags.max_num_seqs;
   e.max_step_rows = flags.max_num_batched_tokens;

@@ -24,9 +24,10 @@ std::size_t serve_memory_limit(const ServeFlags& flags);
 
 /// As much KV memory as the limit leaves, up to all sequences at full length. A context that was
 /// not asked for is lowered to what fits. Errors: out_of_memory with a table and what would fit;
-/// invalid_argument for a context above the model's.
+/// invalid_argument for a context above the model's. dummy: what is loaded instead of the
+/// checkpoint's weights, or null.
 ServePlan plan_serving(const checkpoint::Checkpoint& checkpoint, const ServeFlags& flags,
-                       std::size_t limit_bytes);
+                       std::size_t limit_bytes, const DummyWeights* dummy = nullptr);
 
 /// The plan as lines for a person: what takes how much, what it holds.
 std::string describe(const ServePlan& plan);

@@ -91,9 +91,10 @@ struct ComesFirst {
   bool operator()(const Answer* a, const Answer* b) const { return key(a) < key(b); }
 };
 
-/// What went wrong, without names of files and numbers of lines.
-std::string user_text(std::exception_ptr error);
-/// Whether what the request asked for brought it about: invalid_argument.
-bool is_requests_fault(std::exception_ptr error);
+/// Why an answer failed: text for the user, detail for the log.
+struct Fault {
+  Failure kind = Failure::none;
+  std::string text, detail;
+};
 
 }  // namespace octet::generate

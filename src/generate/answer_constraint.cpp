@@ -67,10 +67,13 @@ class AnswerConstraint final : public TokenConstraint {
         if (in(mask, id)) mask[word(id)] &= ~bit(id);
       return !form_.stop_ids.empty();
     }
-    matcher_->fill_mask(mask);
-    if (now_.phase == Phase::gap && now_.gap < kMaxGapTokens)
+    const bool any = matcher_->fill_mask(mask);
+    const bool in_gap = now_.phase == Phase::gap && now_.gap < kMaxGapTokens;
+    if (in_gap)
       for (const std::int32_t id : form_.newlines) allow(mask, id);
-    if (now_.phase == Phase::start && may_think()) allow(mask, form_.think_begin);
+    const bool before_block = now_.phase == Phase::start && may_think();
+    if (before_block) allow(mask, form_.think_begin);
+    if (!any && !before_block && !(in_gap && !form_.newlines.empty())) fail_grammar();
     return true;
   }
 
@@ -166,10 +169,18 @@ class AnswerConstraint final : public TokenConstraint {
     return (form_.thinking_budget >= 0 && now_.thought >= form_.thinking_budget) ||
            (form_.end_thinking && form_.end_thinking->load(std::memory_order_relaxed));
   }
-  /// A token that the grammar doesn't know here (one that ends the answer, or a stop token that the
-  /// request goes on after) leaves it as it is.
+  /// A token that ends the answer may be unknown to the grammar. Any other that it doesn't take was
+  /// allowed by a mask and lies beyond the matcher's limits: an answer that went on would go
+  /// astray.
   void accept_content(Step& step, std::int32_t id) {
     step.matched = matcher_ && matcher_->accept(id);
+    if (matcher_ && !step.matched && std::ranges::find(form_.stop_ids, id) == form_.stop_ids.end())
+      fail_grammar();
+  }
+  [[noreturn]] static void fail_grammar() {
+    fail(ErrorCode::invalid_argument,
+         "the grammar can't be followed any further: it is too ambiguous, or nests too deeply, for "
+         "this server's limits; make it smaller or less ambiguous");
   }
 
   AnswerForm form_;

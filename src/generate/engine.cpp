@@ -47,30 +47,34 @@ std::string_view to_string(FinishReason reason) {
   return "none";
 }
 
-std::string user_text(std::exception_ptr error) {
-  std::string text = "internal error";
+// Of a client's doing it says everything; of ours, a number to be found in the log.
+Fault Engine::Impl::fault_of(std::exception_ptr error, RequestId id) {
+  Fault fault{Failure::internal, {}, "unknown exception"};
   try {
     std::rethrow_exception(error);
   } catch (const Error& e) {
-    text = e.what();
-    // A failed check names its source file behind the message.
-    if (e.code() == ErrorCode::internal) text = text.substr(0, text.rfind(" ("));
+    fault.detail = e.what();
+    if (e.code() == ErrorCode::invalid_argument) fault.kind = Failure::request;
+    if (e.code() == ErrorCode::overloaded || e.code() == ErrorCode::out_of_memory)
+      fault.kind = Failure::busy;
+    fault.text = fault.detail;
   } catch (const std::bad_alloc&) {
-    text = "out of memory";
-  } catch (const std::exception&) {
-    // Of a library, and not written for users.
+    fault = {Failure::busy, "out of memory", "out of memory"};
+  } catch (const std::exception& e) {
+    fault.detail = e.what();
   } catch (...) {
   }
-  return text;
+  if (fault.kind == Failure::internal)
+    fault.text = id > 0 ? fmt::format("internal error (request {})", id) : "internal error";
+  if (fault.kind != Failure::request) report(id, fault.detail);
+  return fault;
 }
 
-bool is_requests_fault(std::exception_ptr error) {
+void Engine::Impl::report(RequestId id, const std::string& detail) {
   try {
-    std::rethrow_exception(error);
-  } catch (const Error& e) {
-    return e.code() == ErrorCode::invalid_argument;
+    if (engine.on_error) engine.on_error(id, detail);
   } catch (...) {
-    return false;
+    // Whoever logs has no say in what is answered.
   }
 }
 
@@ -115,7 +119,7 @@ Engine::Impl::Impl(Engine& owner, model::TextModel& model, const EngineOptions& 
 
 Engine::Impl::~Impl() {
   take_changes();
-  end_everything(FinishReason::cancelled, {});
+  end_everything(FinishReason::cancelled);
 }
 
 RequestId Engine::Impl::submit(Request request) {
@@ -136,7 +140,7 @@ RequestId Engine::Impl::submit(Request request) {
   if (request.num_prompt_logprobs < -1)
     fail(ErrorCode::invalid_argument, "num_prompt_logprobs = {}: expected -1 or more",
          request.num_prompt_logprobs);
-  validate(request.sampling);
+  validate(request.sampling, num_tokens_);
   validate(request.repetition);
   if (prompt + 1 > max_tokens_in_all) {
     const std::int64_t length = options.max_model_len > 0

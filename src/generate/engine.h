@@ -24,6 +24,11 @@ enum class FinishReason { none, stop, length, cancelled, failed, repetition };
 /// "stop", "length", "cancelled", "failed", "repetition".
 std::string_view to_string(FinishReason reason);
 
+/// Whose fault a failure is. request: what was asked for can't be done (parameters that leave no
+/// token to choose, a grammar beyond the limits); the same again fails again. busy: the request
+/// waited too long in the queue, or memory ran out; later it may go well. internal: ours.
+enum class Failure { none, request, busy, internal };
+
 /// How far a prompt is in.
 struct PromptProgress {
   std::int64_t total = 0;      ///< tokens of the prompt
@@ -39,8 +44,8 @@ struct AnswerSummary {
   std::int64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;
   double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;
   std::int64_t preemptions = 0;
-  std::string error;     ///< failed: what happened, fit for a user
-  bool refused = false;  ///< failed: because the request contradicts itself
+  Failure failure = Failure::none;
+  std::string error;  ///< failed: what happened, fit for a user; of `internal` only a number
 };
 
 /// Where an answer's tokens go. Called by the engine's thread, so each call is short; exceptions
@@ -153,7 +158,8 @@ class Engine {
 
   /// Queues a request; its sinks hear of it from the engine's thread. Errors: invalid_argument
   /// (empty prompt, ids outside the vocabulary, parameters, a prompt that with one answer token
-  /// exceeds max_model_len or all the pages, more answers than max_sequences); overloaded if the
+  /// exceeds max_model_len or all the pages, more answers than max_sequences, ids of parameters
+  /// that are no tokens); overloaded if the
   /// queue is full or the engine is draining. After an error no sink is called.
   RequestId submit(Request request);
   /// Ends all answers of a request before the next step, in whatever phase it is. Unknown or
@@ -170,14 +176,18 @@ class Engine {
   bool step();
   /// Blocks until there may be something to do, at most so long.
   void wait(std::chrono::milliseconds at_most);
-  /// Ends everything that is under way as cancelled, before the next step. From any thread.
+  /// Ends everything that was submitted before as cancelled, before the next step. Any thread.
   void cancel_all();
 
   EngineStatus status() const;
   const EngineOptions& options() const;
   const EnginePlan& plan() const;
   void reset_prefix_cache();
-  std::function<void(const StepReport&)> on_step;  ///< set before the first step
+  // Set before the first step, called by its thread. What they throw is ignored.
+  std::function<void(const StepReport&)> on_step;
+  /// What went wrong inside, for the log: the request that it ended (0: all that were under way)
+  /// and what users don't hear.
+  std::function<void(RequestId, const std::string&)> on_error;
 
  private:
   struct Impl;

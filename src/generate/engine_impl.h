@@ -42,7 +42,7 @@ struct Engine::Impl {
 
   // -- the engine's thread ---------------------------------------------------------------------
   bool step();
-  void end_everything(FinishReason reason, const std::string& error);
+  void end_everything(FinishReason reason, const Fault& fault = {});
 
  private:
   struct Planned {
@@ -63,8 +63,8 @@ struct Engine::Impl {
   void preempt(Answer& answer);
   void run(Answer& answer);
   void leave(Answer& answer);
-  void end(Answer& answer, FinishReason reason, const std::string& error = {});
-  void end(Job& job, FinishReason reason, const std::string& error = {});
+  void end(Answer& answer, FinishReason reason, const Fault& fault = {});
+  void end(Job& job, FinishReason reason, const Fault& fault = {});
   void fork_followers(Job& job);
   bool ready(Answer& answer);
 
@@ -83,8 +83,12 @@ struct Engine::Impl {
   void choose_tokens(TensorView hidden);
   void choose(Answer& answer, std::span<float> logits);
   std::span<const std::uint32_t> mask_of(Answer& answer);
+  std::int32_t checked(std::int32_t id) const;
   void emit(Answer& answer, const TokenOutput& token);
   void take_forced(Answer& answer);
+  /// Tells the log what users don't hear.
+  Fault fault_of(std::exception_ptr error, RequestId id);
+  void report(RequestId id, const std::string& detail);
   /// Runs something for one answer; what it throws ends that answer. False: it ended.
   template <typename F>
   bool guarded(Answer& answer, const F& f);
@@ -111,9 +115,8 @@ bool Engine::Impl::guarded(Answer& answer, const F& f) {
   try {
     f();
   } catch (...) {
-    answer.summary.refused = is_requests_fault(std::current_exception());
     if (answer.phase != Phase::done)
-      end(answer, FinishReason::failed, user_text(std::current_exception()));
+      end(answer, FinishReason::failed, fault_of(std::current_exception(), answer.job->id));
   }
   return answer.phase != Phase::done;
 }

@@ -59,9 +59,10 @@ void Engine::Impl::expire() {
       scratch_.push_back(a);
   for (Answer* a : scratch_)
     end(*a->job, FinishReason::failed,
-        fmt::format("the request waited {:g} seconds in the queue, the limit of this server; try "
-                    "again later",
-                    options.queue_timeout_seconds));
+        {.kind = Failure::busy,
+         .text = fmt::format("the request waited {:g} seconds in the queue, the limit of this "
+                             "server; try again later",
+                             options.queue_timeout_seconds)});
 }
 
 bool Engine::Impl::ready(Answer& a) {
@@ -254,14 +255,14 @@ void Engine::Impl::leave(Answer& a) {
   waiting_.erase(&a);
 }
 
-void Engine::Impl::end(Job& job, FinishReason reason, const std::string& error) {
+void Engine::Impl::end(Job& job, FinishReason reason, const Fault& fault) {
   // Those that follow first: otherwise one of them would take over.
   for (const bool following : {true, false})
     for (auto& a : job.answers)
-      if ((a->phase == Phase::following) == following) end(*a, reason, error);
+      if ((a->phase == Phase::following) == following) end(*a, reason, fault);
 }
 
-void Engine::Impl::end(Answer& a, FinishReason reason, const std::string& error) {
+void Engine::Impl::end(Answer& a, FinishReason reason, const Fault& fault) {
   if (a.phase == Phase::done) return;
   Job& job = *a.job;
   if (a.phase == Phase::following) {
@@ -287,7 +288,8 @@ void Engine::Impl::end(Answer& a, FinishReason reason, const std::string& error)
   a.phase = Phase::done;
   const auto now = Clock::now();
   a.summary.finish = reason;
-  a.summary.error = error;
+  a.summary.failure = fault.kind;
+  a.summary.error = fault.text;
   if (!a.tokens.empty())
     a.summary.answer_tokens = static_cast<std::int64_t>(a.tokens.size()) - a.summary.prompt_tokens;
   if (!job.was_admitted)
@@ -300,14 +302,16 @@ void Engine::Impl::end(Answer& a, FinishReason reason, const std::string& error)
   a.constraint.reset();
   try {
     a.sink().on_finish(a.summary);
+  } catch (const std::exception& e) {  // the answer is over; there is nobody left to tell
+    report(job.id, fmt::format("the end of an answer was not taken: {}", e.what()));
   } catch (...) {
-    // The answer is over; there is nobody left to tell.
+    report(job.id, "the end of an answer was not taken");
   }
   if (--job.unfinished == 0) finished_.push_back(&job);
 }
 
-void Engine::Impl::end_everything(FinishReason reason, const std::string& error) {
-  for (auto& [id, job] : jobs_) end(*job, reason, error);
+void Engine::Impl::end_everything(FinishReason reason, const Fault& fault) {
+  for (auto& [id, job] : jobs_) end(*job, reason, fault);
 }
 
 }  // namespace octet::generate

@@ -22,7 +22,7 @@ bool Engine::Impl::step() {
     return step_once();
   } catch (...) {
     // A bug of ours or no memory for our own lists: whatever was under way is lost, the engine not.
-    end_everything(FinishReason::failed, user_text(std::current_exception()));
+    end_everything(FinishReason::failed, fault_of(std::current_exception(), 0));
     publish(true);
     return true;
   }
@@ -132,10 +132,10 @@ void Engine::Impl::compute() {
   try {
     hidden = text_model.forward(rows_, pool_);
   } catch (...) {
-    const std::string error = user_text(std::current_exception());
     // The states of this step may be half computed; those in the cache are copies of earlier ones.
     for (const Planned& p : planned_) p.answer->sequence.release();
-    for (const Planned& p : planned_) end(*p.answer, FinishReason::failed, error);
+    for (const Planned& p : planned_)
+      end(*p.answer, FinishReason::failed, fault_of(std::current_exception(), p.answer->job->id));
     return;
   }
   std::int64_t row = 0;
@@ -150,7 +150,11 @@ void Engine::Impl::compute() {
   for (const Planned& p : planned_) fork_followers(*p.answer->job);
   if (engine.on_step) {
     report.seconds = seconds_between(start, Clock::now());
-    engine.on_step(report);
+    try {
+      engine.on_step(report);
+    } catch (...) {
+      // Whoever counts has no say in what is answered.
+    }
   }
 }
 
@@ -169,6 +173,7 @@ void Engine::Impl::publish(bool worked) {
   s.waiting = std::ssize(waiting_);
   const auto paused = [](const Answer* a) { return a->paused; };
   s.paused = std::ranges::count_if(running_, paused) + std::ranges::count_if(waiting_, paused);
+  const bool due = s.running + s.waiting > s.paused;
   s.kv_pages_total = pool_.kv().shape().num_pages;
   s.kv_pages_cached = pool_.idle_pages();
   s.kv_pages_used = s.kv_pages_total - pool_.free_pages() - pool_.idle_pages();
@@ -180,8 +185,9 @@ void Engine::Impl::publish(bool worked) {
   const std::lock_guard lock(mutex);
   status = s;
   unfinished -= done;
-  busy = (worked && !jobs_.empty()) || !inbox.empty();
-  if (worked) last_progress = Clock::now();
+  // Who looks after us counts from the last step, or from when there was something to do again.
+  if (worked || !busy) last_progress = Clock::now();
+  busy = due || !inbox.empty();
 }
 
 }  // namespace octet::generate

@@ -12,9 +12,8 @@ struct EngineThread::Impl {
           // The wait has an end for the sake of requests that wait too long in the queue.
           while (!stop)
             if (!engine.step()) engine.wait(100ms);
-          engine.cancel_all();
-          while (engine.step()) {
-          }
+          do engine.cancel_all();
+          while (engine.step());
         }) {}
   Engine& engine;
   std::atomic<bool> stop = false;

@@ -28,7 +28,7 @@ void Engine::Impl::took_in(const Planned& piece, TensorView hidden, std::int64_t
     try {
       prompt_logprobs(piece, hidden, row);
     } catch (...) {  // they are those of all answers
-      return end(job, FinishReason::failed, user_text(std::current_exception()));
+      return end(job, FinishReason::failed, fault_of(std::current_exception(), job.id));
     }
   }
   const PromptProgress progress{.total = prompt,
@@ -37,7 +37,11 @@ void Engine::Impl::took_in(const Planned& piece, TensorView hidden, std::int64_t
                                 .processed = std::min(length, prompt),
                                 .seconds = seconds_between(job.admitted, Clock::now())};
   const bool logprobs = job.logprobs_due && std::ssize(job.prompt_logprobs) == prompt - 1;
-  if (logprobs) job.logprobs_due = false;
+  std::vector<TokenOutput> likely;
+  if (logprobs) {
+    job.logprobs_due = false;
+    likely = std::move(job.prompt_logprobs);
+  }
   for (auto& to : job.answers) {
     const bool shares = to.get() == &a || to->phase == Phase::following;
     if (to->phase == Phase::done || !(shares || logprobs)) continue;
@@ -46,7 +50,12 @@ void Engine::Impl::took_in(const Planned& piece, TensorView hidden, std::int64_t
         to->prompt_reported = progress.processed;
         to->sink().on_prompt(progress);
       }
-      if (logprobs) to->sink().on_prompt_logprobs(job.prompt_logprobs);
+      if (!logprobs) return;
+      // Of a long prompt they are large; there is mostly one to hear of them.
+      if (to == job.answers.back())
+        to->sink().on_prompt_logprobs(std::move(likely));
+      else
+        to->sink().on_prompt_logprobs(likely);
     });
   }
 }
@@ -95,7 +104,8 @@ void Engine::Impl::choose_tokens(TensorView hidden) {
       text_model.logits(hidden, rows, logits_);
     } catch (...) {
       for (std::size_t i = first; i < last; ++i)
-        end(*choosing_[i].first, FinishReason::failed, user_text(std::current_exception()));
+        end(*choosing_[i].first, FinishReason::failed,
+            fault_of(std::current_exception(), choosing_[i].first->job->id));
       first = last;
       continue;
     }
@@ -113,17 +123,21 @@ void Engine::Impl::choose_tokens(TensorView hidden) {
 }
 
 void Engine::Impl::choose(Answer& a, std::span<float> logits) {
-  emit(a, a.sampler->sample(logits, mask_of(a)));
+  if (const auto id = a.constraint ? a.constraint->forced() : std::nullopt)
+    emit(a, a.sampler->take(logits, checked(*id)));
+  else
+    emit(a, a.sampler->sample(logits, mask_of(a)));
+}
+
+// A token that a constraint forces.
+std::int32_t Engine::Impl::checked(std::int32_t id) const {
+  OCTET_CHECK(id >= 0 && id < text_model.config().vocab_size, "a constraint forces token {}", id);
+  return id;
 }
 
 // What a constraint allows; empty: everything.
 std::span<const std::uint32_t> Engine::Impl::mask_of(Answer& a) {
   if (!a.constraint) return {};
-  if (const auto id = a.constraint->forced()) {
-    std::ranges::fill(mask_, 0u);
-    mask_.at(static_cast<std::size_t>(*id) / 32) |= 1u << (*id % 32);
-    return mask_;
-  }
   std::ranges::fill(mask_, ~0u);
   if (!a.constraint->fill_mask(mask_)) return {};
   return mask_;
@@ -134,9 +148,7 @@ void Engine::Impl::take_forced(Answer& a) {
     if (i > 0 && !a.sink().ready()) return;
     const auto id = a.constraint->forced();
     if (!id) return;
-    OCTET_CHECK(*id >= 0 && *id < text_model.config().vocab_size, "a constraint forces token {}",
-                *id);
-    a.sampler->accept(*id);
+    a.sampler->accept(checked(*id));
     emit(a, {.id = *id, .has_logprob = false, .chosen = {}, .top = {}});
   }
 }

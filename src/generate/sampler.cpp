@@ -23,6 +23,7 @@ struct Scratch {
   LogitScan scan;
   std::vector<Candidate> candidates;
   std::vector<float> raw;
+  std::vector<Candidate> stops;  // that min_tokens took from those of the mask
 };
 Scratch& scratch() {
   thread_local Scratch s;
@@ -112,8 +113,15 @@ void Sampler::mask_tokens(std::span<float> logits, std::span<const std::uint32_t
   if (!mask.empty()) apply_mask(logits, mask);
   if (position_ < params_.min_tokens)
     for (const std::int32_t id : params_.min_tokens_stop_ids)
-      if (static_cast<std::size_t>(id) < logits.size())
-        logits[static_cast<std::size_t>(id)] = -kInfinity;
+      if (static_cast<std::size_t>(id) < logits.size()) {
+        float& x = logits[static_cast<std::size_t>(id)];
+        if (!mask.empty() && x != -kInfinity) scratch().stops.push_back({x, id});
+        x = -kInfinity;
+      }
+  add_bias(logits);
+}
+
+void Sampler::add_bias(std::span<float> logits) const {
   for (const auto& [id, bias] : params_.logit_bias)
     if (static_cast<std::size_t>(id) < logits.size())
       logits[static_cast<std::size_t>(id)] += std::clamp(bias, -100.0f, 100.0f);
@@ -141,6 +149,8 @@ TokenOutput Sampler::sample(std::span<float> logits, std::span<const std::uint32
   const bool changes = has_masks() || !mask.empty() || !seen_.empty();
   auto& raw = scratch().raw;
   if (report && raw_mode() && changes) raw.assign(logits.begin(), logits.end());
+  auto& stops = scratch().stops;
+  stops.clear();
   if (has_masks() || !mask.empty()) mask_tokens(tokens, mask);
   if (penalizes()) penalize(tokens);
 
@@ -148,6 +158,14 @@ TokenOutput Sampler::sample(std::span<float> logits, std::span<const std::uint32
   if (!scan.reset(tokens))
     fail(ErrorCode::internal, "the model's logits are not finite (token {} of the answer)",
          position_);
+  if (scan.max() == -kInfinity && !stops.empty()) {
+    // Where a grammar is complete nothing but the end can come, however short the answer is. What
+    // comes after the masks did nothing to logits of -inf, and does it now.
+    for (const Candidate& c : stops) tokens[static_cast<std::size_t>(c.id)] = c.logit;
+    add_bias(tokens);
+    if (penalizes()) penalize(tokens);
+    scan.reset(tokens);
+  }
   if (scan.max() == -kInfinity) nothing_left(!mask.empty());
   const std::int32_t id = choose(tokens, report && !raw_mode());
   TokenOutput out{.id = id};
@@ -155,15 +173,34 @@ TokenOutput Sampler::sample(std::span<float> logits, std::span<const std::uint32
     const std::span<const float> row =
         raw_mode() ? (changes ? std::span<const float>(raw) : std::span<const float>(logits))
                    : std::span<const float>(tokens);
-    out = token_logprobs(row, id, params_.num_logprobs, static_cast<std::int64_t>(num_tokens_),
-                         params_.logprobs_mode, params_.logprob_token_ids);
+    out = report_of(row, id);
+  }
+  accept(id);
+  return out;
+}
+
+TokenOutput Sampler::report_of(std::span<const float> row, std::int32_t id) const {
+  return token_logprobs(row, id, params_.num_logprobs, static_cast<std::int64_t>(num_tokens_),
+                        params_.logprobs_mode, params_.logprob_token_ids);
+}
+
+TokenOutput Sampler::take(std::span<float> logits, std::int32_t id) {
+  TokenOutput out{.id = id};
+  const auto at = static_cast<std::size_t>(id);
+  if (params_.num_logprobs != -1 && at < std::min(logits.size(), num_tokens_)) {
+    if (!raw_mode()) {
+      std::ranges::fill(logits.first(at), -kInfinity);
+      std::ranges::fill(logits.subspan(at + 1), -kInfinity);
+    }
+    out = report_of(logits, id);
   }
   accept(id);
   return out;
 }
 
 std::int32_t Sampler::choose(std::span<float> logits, bool processed) const {
-  auto& [scan, candidates, raw] = scratch();
+  LogitScan& scan = scratch().scan;
+  auto& candidates = scratch().candidates;
   if (greedy()) return scan.argmax();
   const TokenRace race(params_.seed, static_cast<std::uint64_t>(position_), temperature());
   const bool cut = cut_candidates(

@@ -16,7 +16,8 @@ class LogitScan;
 
 /// Chooses the tokens of one answer, in the order of vLLM's sampler:
 ///  1. raw logits or log-probabilities are what the model gave;
-///  2. allowed_token_ids, bad_words, the constraint's mask; 3. min_tokens, logit_bias;
+///  2. allowed_token_ids, bad_words, the constraint's mask; 3. min_tokens (unless the mask leaves
+///  nothing but the answer's end), logit_bias;
 ///  4. penalties: repetition (prompt and answer), frequency, presence (answer), in single
 ///  precision;
 ///  5. greedy, if temperature is below 1e-5; else 6. logits / temperature, 7. min_p,
@@ -38,9 +39,14 @@ class Sampler {
 
   /// The next token; it is booked as by accept(). logits [vocab_size] is changed in place. mask:
   /// bit id % 32 of word id / 32 set: allowed (TokenConstraint); empty: all are. Errors: internal
-  /// if a logit is NaN or infinite; invalid_argument if what the request forbids leaves nothing.
-  /// Cost at 248,320 tokens, one core: docs/performance.md.
+  /// if a logit is NaN or infinite; invalid_argument if the parameters leave nothing to choose
+  /// from. Cost at 248,320 tokens, one core: docs/performance.md.
   TokenOutput sample(std::span<float> logits, std::span<const std::uint32_t> mask = {});
+
+  /// A token that must come, whatever parameters say of it; reported as a drawn one would be: how
+  /// likely the model held it, or in the processed modes, that there was no other. Booked. Errors:
+  /// internal if a logit is NaN or infinite.
+  TokenOutput take(std::span<float> logits, std::int32_t id);
 
   /// A token that came without a draw: forced, or of an answer that goes on after preemption.
   /// Counts as sample() does for penalties, bad_words, min_tokens and the position of later draws.
@@ -67,7 +73,9 @@ class Sampler {
   double temperature() const;
   void mask_tokens(std::span<float> logits, std::span<const std::uint32_t> mask) const;
   void mask_bad_words(std::span<float> logits) const;
+  void add_bias(std::span<float> logits) const;
   void penalize(std::span<float> logits) const;
+  TokenOutput report_of(std::span<const float> row, std::int32_t id) const;
   std::int32_t choose(std::span<float> logits, bool processed) const;
   [[noreturn]] void nothing_left(bool constrained) const;
 

@@ -8,6 +8,7 @@ namespace octet::generate {
 
 /// What limits the next token of one answer: a grammar, a budget for thinking, a tool's schema. It
 /// follows the answer token by token and knows nothing of logits.
+/// What it throws ends the answer as failed; invalid_argument: by what was asked for.
 /// Threads: the engine's only.
 class TokenConstraint {
  public:

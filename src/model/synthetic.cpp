@@ -27,7 +27,7 @@ std::optional<std::int64_t> option(const std::string& name, const std::string& k
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(begin, name.c_str() + name.size(), value);
   if (error != std::errc{} || (*end != '\0' && *end != ':') || value < 1)
-    fail(ErrorCode::invalid_argument, "--synthetic {}: {} must be a positive number", name, key);
+    fail(ErrorCode::invalid_argument, "shape {}: {} must be a positive number", name, key);
   return value;
 }
 
@@ -174,7 +174,7 @@ checkpoint::TextConfig published_shape(const std::string& name) {
     return c;
   }
   fail(ErrorCode::invalid_argument,
-       "--synthetic {}: unknown shape; expected 0.8b, 2b, 4b, 9b or 27b, with :layers=N to cut the "
+       "shape {}: unknown shape; expected 0.8b, 2b, 4b, 9b or 27b, with :layers=N to cut the "
        "depth",
        name);
 }
@@ -182,7 +182,7 @@ checkpoint::TextConfig published_shape(const std::string& name) {
 std::int64_t synthetic_bits(const std::string& name) {
   const std::int64_t bits = option(name, "bits").value_or(8);
   if (bits < 2 || bits > 8)
-    fail(ErrorCode::invalid_argument, "--synthetic {}: bits must be 2 to 8", name);
+    fail(ErrorCode::invalid_argument, "shape {}: bits must be 2 to 8", name);
   return bits;
 }
 

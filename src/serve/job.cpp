@@ -9,7 +9,6 @@
 #include "serve/answer_stream.h"
 #include "serve/job_grammar.h"
 #include "serve/job_prompt.h"
-#include "serve/log.h"
 #include "serve/random_bits.h"
 #include "serve/reply_thread.h"
 #include "serve/service.h"
@@ -56,7 +55,6 @@ class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJ
   generate::Request make_request();
   AnswerStreamOptions stream_options() const;
   void admit();  // with mutex_
-  void log_request() const;
   bool on_token(std::size_t choice, const TokenOutput& token);
   void on_finish(std::size_t choice, const AnswerSummary& summary);
   ChoiceEnd describe_end(const Choice& choice, const AnswerSummary& summary) const;
@@ -76,7 +74,7 @@ class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJ
 
   // The listener is called with it: by the engine's thread, but for on_admitted.
   std::mutex mutex_;
-  bool admitted_ = false, done_ = false;
+  bool admitted_ = false, refused_ = false;
   std::vector<Choice> choices_;
   Usage usage_;
 
@@ -235,6 +233,7 @@ void EngineJob::start() {
   no_answer_ = max_tokens_ == 0;
   generate::Request request = make_request();
   usage_.prompt_tokens = static_cast<std::int64_t>(prompt_.ids.size());
+  if (service_.options().log_requests) log_job(id_, job_, usage_.prompt_tokens, max_tokens_);
   // While it waits and runs it keeps what its answers need; schemas may be large.
   job_.chat.reset();
   job_.format = {};
@@ -259,11 +258,11 @@ void EngineJob::start() {
     throw;
   }
   {
-    // The engine may have begun to answer already, even have ended.
+    // The engine may have begun to answer already, even have ended. Where a request may wait too
+    // long nothing is sent before it has its turn: then that can be told by the status.
     const std::scoped_lock lock(mutex_);
-    admit();
+    if (service_.engine().options().queue_timeout_seconds <= 0) admit();
   }
-  if (service_.options().log_requests) log_request();
   bool cancelled = false;
   {
     const std::scoped_lock lock(id_mutex_);
@@ -276,20 +275,6 @@ void EngineJob::start() {
 void EngineJob::admit() {
   if (std::exchange(admitted_, true)) return;
   listener_->on_admitted(prompt_, max_tokens_, clamped_);
-}
-
-// Without anything that somebody wrote.
-void EngineJob::log_request() const {
-  log(LogLevel::info, "answering",
-      {{"id", id_},
-       {"prompt_tokens", static_cast<std::int64_t>(prompt_.ids.size())},
-       {"max_tokens", max_tokens_},
-       {"n", job_.n},
-       {"temperature", job_.sampling.temperature},
-       {"top_p", job_.sampling.top_p},
-       {"tools", static_cast<std::int64_t>(job_.tools.size())},
-       {"grammar", std::int64_t{grammar_.has_value()}},
-       {"thinking_budget", job_.thinking_budget}});
 }
 
 bool EngineJob::on_token(std::size_t number, const TokenOutput& token) {
@@ -310,7 +295,9 @@ ChoiceEnd EngineJob::describe_end(const Choice& choice, const AnswerSummary& sum
   ChoiceEnd end;
   end.summary = summary;
   end.calls = choice.stream->calls();
-  end.error = summary.error;
+  end.error = summary.failure == generate::Failure::internal
+                  ? fmt::format("{} failed inside the server: {}", id_, summary.error)
+                  : summary.error;
   const auto mode = job_.tool_choice.mode;
   switch (summary.finish) {
     case FinishReason::stop:
@@ -361,9 +348,17 @@ void EngineJob::count(const Choice& choice, const ChoiceEnd& end) {
 
 void EngineJob::on_finish(std::size_t number, const AnswerSummary& summary) {
   const std::scoped_lock lock(mutex_);
-  admit();
   Choice& choice = choices_[number];
   if (std::exchange(choice.ended, true)) return;
+  const bool unheard = !admitted_ && summary.finish == FinishReason::failed;
+  if (unheard || refused_) {
+    const ChoiceEnd end = describe_end(choice, summary);
+    count(choice, end);
+    if (!std::exchange(refused_, true)) listener_->on_error(*failure_of(end));
+    if (std::ranges::all_of(choices_, &Choice::ended)) service_.remove_running(id_, this);
+    return;
+  }
+  admit();
   choice.stream->finish(summary.finish == FinishReason::length ||
                         summary.finish == FinishReason::repetition);
   const ChoiceEnd end = describe_end(choice, summary);
@@ -390,6 +385,18 @@ class EndedJob : public RunningJob {
 };
 
 }  // namespace
+
+std::optional<HttpError> failure_of(const ChoiceEnd& end) {
+  if (end.finish_reason != "abort" && end.finish_reason != "error") return std::nullopt;
+  using generate::Failure;
+  const Failure failure = end.summary.failure;
+  if (failure == Failure::request) return HttpError(400, end.error);
+  if (end.finish_reason == "error" && failure != Failure::busy)
+    return HttpError(500, end.error.empty() ? "the answer failed inside the server" : end.error);
+  HttpError error(503, end.error.empty() ? "the server ended the answer" : end.error);
+  error.headers = {{"Retry-After", "5"}};
+  return error;
+}
 
 std::shared_ptr<RunningJob> start_job(Service& service, std::string id, Job job,
                                       std::shared_ptr<JobListener> listener) {

@@ -88,13 +88,18 @@ struct ChoiceEnd {
   std::string error;
 };
 
+/// What a choice that did not end well is to the client: its server stopped it or it waited too
+/// long (503), what was asked for can't be had (400), it failed (500). Nullopt: it ended well.
+std::optional<HttpError> failure_of(const ChoiceEnd& end);
+
 /// What comes of a job. One thread at a time: the engine's, or the one that calls start_job for
 /// errors before the engine, or, for jobs with log-probabilities, the service's ReplyThread. Calls
 /// are short and don't throw.
 class JobListener {
  public:
   virtual ~JobListener() = default;
-  /// Admitted: the prompt's ids are known, the engine has it. Before anything else.
+  /// Admitted: the prompt's ids are known, the engine has it (where waiting has a limit: it has
+  /// begun). Before anything else.
   virtual void on_admitted(const ChatPrompt& prompt, std::int64_t max_tokens, bool clamped) = 0;
   virtual void on_progress(const generate::PromptProgress&) {}
   virtual void on_prompt_logprobs(std::vector<generate::TokenOutput>) {}

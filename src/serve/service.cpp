@@ -6,6 +6,7 @@
 #include <future>
 #include <list>
 #include <mutex>
+#include <semaphore>
 #include <unordered_map>
 
 #include "serve/http/error_body.h"
@@ -20,6 +21,10 @@ using GrammarPtr = std::shared_ptr<const CompiledGrammar>;
 // Compiled grammars and the masks that they gather.
 constexpr std::size_t kMaxGrammarBytes = std::size_t{1} << 30;
 constexpr std::size_t kMaxGrammars = 1024;
+// Of all that requests hold, those that were dropped above included.
+constexpr std::size_t kMaxProgramBytes = std::size_t{4} << 30;
+// Each may take CompiledGrammar's memory limit.
+constexpr std::ptrdiff_t kMaxCompiling = 4;
 
 }  // namespace
 
@@ -44,6 +49,7 @@ struct Service::Impl {
   std::mutex grammars_mutex;
   std::unordered_map<std::string, Cached> grammars;
   std::list<std::string> uses;  // the latest first
+  std::counting_semaphore<kMaxCompiling> compiling{kMaxCompiling};
 
   // Of finished ones: what they hold grows while they are used.
   void evict() {
@@ -124,6 +130,21 @@ std::string Service::served_name(const std::optional<std::string>& asked) const 
                   "model");
 }
 
+GrammarPtr Service::compile(const std::function<generate::grammar::Rules()>& make) {
+  impl_->compiling.acquire();
+  struct Release {
+    Impl& impl;
+    ~Release() { impl.compiling.release(); }
+  } const release{*impl_};
+  const auto words = vocabulary();
+  if (words->program_bytes() > kMaxProgramBytes) {
+    HttpError busy(503, "too many large grammars are in use; try again later");
+    busy.headers = {{"Retry-After", "5"}};
+    throw busy;
+  }
+  return CompiledGrammar::compile(make(), words);
+}
+
 GrammarPtr Service::grammar(const std::string& cache_key,
                             const std::function<generate::grammar::Rules()>& make,
                             const std::string& param) {
@@ -141,13 +162,14 @@ GrammarPtr Service::grammar(const std::string& cache_key,
                .first;
     } else {
       impl_->uses.splice(impl_->uses.begin(), impl_->uses, at->second.use);
+      impl_->evict();  // all have grown since
     }
     future = at->second.grammar;
   }
   if (mine) {
     const auto begin = std::chrono::steady_clock::now();
     try {
-      promise.set_value(CompiledGrammar::compile(make(), vocabulary()));
+      promise.set_value(compile(make));
       metrics_.count_grammar_compile(
           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
       const std::scoped_lock lock(impl_->grammars_mutex);

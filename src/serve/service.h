@@ -68,7 +68,7 @@ class Service {
   /// The name as it goes into the response. Errors: HttpError 404 that lists the served names.
   std::string served_name(const std::optional<std::string>& asked) const;
   /// A grammar by its sources' hash; compiled at most once at a time, kept in memory (LRU,
-  /// bounded). Errors: HttpError 400.
+  /// bounded). Errors: HttpError 400; 503 if what requests hold is too large.
   std::shared_ptr<const generate::grammar::CompiledGrammar> grammar(
       const std::string& cache_key, const std::function<generate::grammar::Rules()>& make,
       const std::string& param);
@@ -89,6 +89,8 @@ class Service {
 
  private:
   struct Impl;
+  std::shared_ptr<const generate::grammar::CompiledGrammar> compile(
+      const std::function<generate::grammar::Rules()>& make);
   ServiceOptions options_;
   const tokenizer::Tokenizer& tokenizer_;
   chat_template::ChatTemplate template_;

@@ -7,8 +7,8 @@ namespace {
 
 // Places and edges that one byte may lead to, beyond what the grammar's own size explains. A
 // grammar that keeps more alive is ambiguous without bounds (palindromes), and each byte would cost
-// more than the last.
-constexpr std::uint64_t kMaxWork = 1 << 14, kMaxWorkPerInstruction = 4;
+// more than the last. However large the grammar is, a byte may not take tens of milliseconds.
+constexpr std::uint64_t kLeastWork = 1 << 16, kWorkPerInstruction = 16, kMostWork = 1'200'000;
 
 std::uint64_t key(std::uint32_t a, std::uint32_t b) {
   return (static_cast<std::uint64_t>(a) << 32) | b;
@@ -22,11 +22,12 @@ void Closure::clear() {
   items_.clear();
   may_end_ = escaped_ = false;
   locals_.clear();
-  end_work_ = owner_.work_ + std::max(kMaxWork, kMaxWorkPerInstruction * program_.code.size());
+  end_work_ = owner_.work_ + std::clamp<std::uint64_t>(kWorkPerInstruction * program_.code.size(),
+                                                       kLeastWork, kMostWork);
 }
 
 void Closure::go_on(std::uint32_t pc, std::uint32_t frame) {
-  ++owner_.work_;
+  owner_.work_ += 4;
   if (seen_.insert(key(pc, frame)).second) todo_.emplace_back(pc, frame);
 }
 
@@ -49,7 +50,7 @@ std::uint32_t Closure::begin(std::uint32_t label, std::uint32_t pc) {
 
 // A counted part of which lo to hi repetitions are complete.
 void Closure::enter(std::uint32_t pc, std::uint32_t lo, std::uint32_t hi, std::uint32_t frame) {
-  ++owner_.work_;
+  owner_.work_ += 6;
   const auto& instruction = program_.code[pc];
   const Count& count = program_.counts[instruction.a];
   if (hi >= count.min) go_on(instruction.b, frame);
@@ -109,6 +110,7 @@ Configuration* Closure::finish() {
     const auto [pc, frame] = todo_.back();
     todo_.pop_back();
     follow(pc, frame);
+    owner_.check_work();
     if (owner_.work_ > end_work_) return owner_.dead();
   }
   if (!locals_.intern(items_, end_work_)) return owner_.dead();
@@ -118,7 +120,7 @@ Configuration* Closure::finish() {
   std::ranges::sort(items_);
   const auto repeated = std::ranges::unique(items_);
   items_.erase(repeated.begin(), repeated.end());
-  drop_redundant(owner_, items_);
+  locals_.drop_redundant(items_);
   owner_.work_ += items_.size();
   return owner_.intern(items_, may_end_, escaped_);
 }

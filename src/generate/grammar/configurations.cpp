@@ -64,6 +64,7 @@ std::uint32_t Configurations::intern_frame(std::span<const Edge> edges) {
   frames_.push_back(frame);
   frame_index_.emplace(hash, number);
   bytes_ += sizeof frame + edges.size_bytes() + 48;
+  work_ += 1 + edges.size() / 4;
   return number;
 }
 
@@ -130,11 +131,18 @@ Configuration* Configurations::intern(std::vector<Item> items, bool may_end, boo
   return &c;
 }
 
+void Configurations::fail_work() const {
+  fail(ErrorCode::invalid_argument,
+       "the grammar leads to more places at once than this server follows (at this point of the "
+       "answer); make it smaller or less ambiguous");
+}
+
 Configuration* Configurations::make_step(Configuration* from, std::uint8_t byte_class) {
   const auto byte = program_.class_byte[byte_class];
   bool any = false;
   closure_->clear();
   work_ += 1 + from->items.size();
+  check_work();
   for (const Item& item : from->items) {
     const auto& instruction = program_.code[item.pc];
     Advance advance;
@@ -185,6 +193,7 @@ std::uint32_t Configurations::cut_frame(std::uint32_t frame, int frames) {
   std::vector<Edge> result;
   const auto count = frames_[frame].count;
   work_ += count;
+  check_work();
   for (std::uint32_t i = 0; i < count; ++i)
     result.push_back(cut_edge(Edge(edges(frame)[i]), frames - 1));
   std::ranges::sort(result);
@@ -212,7 +221,9 @@ Configuration* Configurations::cut(Configuration* from, int kind) {
   return known = intern(std::move(items), from->may_end, from->escaped);
 }
 
-Configuration* Configurations::import(const Configurations& other, const Configuration* from) {
+std::vector<Configuration*> Configurations::import(const Configurations& other,
+                                                   const std::vector<Configuration*>& from,
+                                                   std::uint64_t end_work) {
   // All frames below, without recursion: a stack may be deep. Parents have lower numbers than
   // their children, but for those of a circle, which are taken together.
   std::vector<std::uint32_t> frames, path;
@@ -225,10 +236,13 @@ Configuration* Configurations::import(const Configurations& other, const Configu
       path.push_back(member);
     }
   };
-  for (const Item& item : from->items) need(item.frame);
+  for (const Configuration* c : from)
+    for (const Item& item : c->items) need(item.frame);
+  work_ += other.frames_.size() / 1024;
   while (!path.empty()) {
     const auto frame = path.back();
     path.pop_back();
+    if ((work_ += 4) > end_work) return {};
     frames.push_back(frame);
     for (const Edge& e : other.edges(frame))
       if (e.pc != kEnd && e.pc != kUnknown) need(e.parent);
@@ -236,6 +250,7 @@ Configuration* Configurations::import(const Configurations& other, const Configu
   std::ranges::sort(frames);
   std::unordered_map<std::uint32_t, std::uint32_t> numbers;
   for (std::size_t i = 0; i < frames.size();) {
+    if (work_ > end_work) return {};
     const auto& f = other.frames_[frames[i]];
     std::vector<std::vector<Edge>> group;
     for (auto member = f.group; member < f.group + f.group_size; ++member) {
@@ -253,10 +268,15 @@ Configuration* Configurations::import(const Configurations& other, const Configu
     for (std::uint32_t k = 0; k < f.group_size; ++k) numbers[f.group + k] = first + k;
     i += f.group_size;
   }
-  std::vector<Item> items = from->items;
-  for (Item& item : items) item.frame = numbers.at(item.frame);
-  std::ranges::sort(items);
-  return intern(std::move(items), from->may_end, from->escaped);
+  std::vector<Configuration*> result;
+  for (const Configuration* c : from) {
+    if ((work_ += c->items.size()) > end_work) return {};
+    std::vector<Item> items = c->items;
+    for (Item& item : items) item.frame = numbers.at(item.frame);
+    std::ranges::sort(items);
+    result.push_back(intern(std::move(items), c->may_end, c->escaped));
+  }
+  return result;
 }
 
 }  // namespace octet::generate::grammar

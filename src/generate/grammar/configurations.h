@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -52,8 +53,8 @@ class Closure;
 /// Not thread-safe.
 class Configurations {
  public:
-  /// Rules inside each other in a text. JSON this deep is nonsense, and stacks are memory.
-  static constexpr std::uint32_t kMaxDepth = 1 << 16;
+  /// Rules inside each other in a text. JSON this deep is nonsense, and stacks are memory and time.
+  static constexpr std::uint32_t kMaxDepth = 1 << 14;
 
   /// longest_token: bytes, for cut().
   Configurations(const Program& program, std::uint32_t longest_token);
@@ -74,16 +75,23 @@ class Configurations {
   /// counters told apart only where a token could reach their limits: many configurations have one
   /// cut, whose mask says most of theirs. Itself where nothing can be cut.
   Configuration* cut(Configuration* from, int kind);
-  /// The equal of another's.
-  Configuration* import(const Configurations& other, const Configuration* from);
+  /// The equals of another's, in the same order; empty if work() gets beyond end_work.
+  std::vector<Configuration*> import(const Configurations& other,
+                                     const std::vector<Configuration*>& from,
+                                     std::uint64_t end_work);
 
   /// Sorted. Valid until another frame is interned.
   std::span<const Edge> edges(std::uint32_t frame) const {
     return std::span(edges_).subspan(frames_[frame].begin, frames_[frame].count);
   }
   std::size_t bytes() const { return bytes_; }
-  /// Work done so far, in places looked at: what callers limit.
+  /// Work done so far, in places looked at: about ten nanoseconds each.
   std::uint64_t work() const { return work_; }
+  /// From here on step() and cut() may do so much more together. What is known already is free.
+  /// Beyond it they throw invalid_argument; everything stays usable.
+  void limit_work(std::uint64_t more) { end_work_ = work_ + more; }
+  /// Counts work of a caller.
+  void add_work(std::uint64_t more) { work_ += more; }
 
  private:
   friend class Closure;
@@ -101,6 +109,11 @@ class Configurations {
   std::uint32_t intern_group(const std::vector<std::vector<Edge>>& group);
   Configuration* intern(std::vector<Item> items, bool may_end, bool escaped);
   Configuration* make_step(Configuration* from, std::uint8_t byte_class);
+  void check_work() const {
+    if (work_ > end_work_) [[unlikely]]
+      fail_work();
+  }
+  [[noreturn]] void fail_work() const;
   Edge cut_edge(Edge edge, int frames);
   std::uint32_t cut_frame(std::uint32_t frame, int frames);
 
@@ -115,7 +128,7 @@ class Configurations {
   Configuration *start_ = nullptr, *dead_ = nullptr, *stopped_ = nullptr;
   std::unique_ptr<Closure> closure_;
   std::size_t bytes_ = 0;
-  std::uint64_t work_ = 0;
+  std::uint64_t work_ = 0, end_work_ = std::numeric_limits<std::uint64_t>::max();
 };
 
 }  // namespace octet::generate::grammar

@@ -67,8 +67,25 @@ std::span<const Edge> LocalFrames::edges_of(std::uint32_t frame) const {
                                : owner_.edges(frame);
 }
 
-// The edges of a local frame and of those it stands in for.
-void LocalFrames::collect(std::uint32_t local) {
+// The edges of a local frame and of those it stands in for. These first, so that a chain of tail
+// calls (the optional members of an object) costs no more than its length.
+void LocalFrames::collect(std::uint32_t local, std::uint64_t end_work) {
+  std::vector<std::pair<std::uint32_t, std::size_t>> path{{local, 0}};
+  std::unordered_set<std::uint32_t> seen{local};
+  while (!path.empty() && owner_.work_ <= end_work) {
+    auto& [at, next] = path.back();
+    if (next == locals_[at].as.size()) {
+      collect_one(at);
+      path.pop_back();
+      continue;
+    }
+    const auto other = locals_[at].as[next++];
+    ++owner_.work_;
+    if (!locals_[other].as.empty() && seen.insert(other).second) path.emplace_back(other, 0);
+  }
+}
+
+void LocalFrames::collect_one(std::uint32_t local) {
   if (!locals_[local].as.empty()) {
     std::vector<std::uint32_t> path = std::move(locals_[local].as);
     std::unordered_set<std::uint32_t> seen(path.begin(), path.end());
@@ -88,8 +105,9 @@ void LocalFrames::collect(std::uint32_t local) {
   normalise(locals_[local].edges);
 }
 
-// In order of discovery, with all their edges.
-std::vector<std::uint32_t> LocalFrames::needed_by(const std::vector<Item>& items) {
+// In order of discovery, with all their edges; empty if that took too much work.
+std::vector<std::uint32_t> LocalFrames::needed_by(const std::vector<Item>& items,
+                                                  std::uint64_t end_work) {
   std::vector<std::uint32_t> needed;
   std::vector<bool> found(locals_.size());
   const auto need = [&](std::uint32_t frame) {
@@ -99,7 +117,10 @@ std::vector<std::uint32_t> LocalFrames::needed_by(const std::vector<Item>& items
   };
   for (const Item& item : items) need(item.frame);
   for (std::size_t i = 0; i < needed.size(); ++i) {
-    collect(needed[i]);
+    collect(needed[i], end_work);
+    owner_.work_ += 1 + locals_[needed[i]].edges.size();
+    owner_.check_work();
+    if (owner_.work_ > end_work) return {};
     for (const Edge& e : locals_[needed[i]].edges) need(e.parent);
   }
   return needed;
@@ -119,8 +140,10 @@ std::vector<Edge> LocalFrames::reduced(const std::vector<Edge>& edges) {
           const Edge &inner = begin[static_cast<std::ptrdiff_t>(a)],
                      &outer = begin[static_cast<std::ptrdiff_t>(b)];
           ++owner_.work_;
-          return outer.lo <= inner.lo && inner.hi <= outer.hi &&
-                 std::ranges::includes(edges_of(outer.parent), edges_of(inner.parent));
+          if (outer.lo > inner.lo || inner.hi > outer.hi) return false;
+          const auto all = edges_of(outer.parent), some = edges_of(inner.parent);
+          owner_.work_ += all.size() / 8;
+          return std::ranges::includes(all, some);
         });
     for (auto it = begin; it != end; ++it)
       if (!without[static_cast<std::size_t>(it - begin)]) result.push_back(*it);
@@ -131,17 +154,20 @@ std::vector<Edge> LocalFrames::reduced(const std::vector<Edge>& edges) {
 
 bool LocalFrames::intern(std::vector<Item>& items, std::uint64_t end_work) {
   if (locals_.empty()) return true;
-  const auto candidates = needed_by(items);
+  const auto candidates = needed_by(items, end_work);
   if (owner_.work_ > end_work) return false;
   // None may be left out before all are compared.
   std::vector<std::vector<Edge>> smaller;
   for (const auto local : candidates) {
     smaller.push_back(reduced(locals_[local].edges));
+    owner_.check_work();
     if (owner_.work_ > end_work) return false;
   }
   for (std::size_t i = 0; i < candidates.size(); ++i)
     locals_[candidates[i]].edges = std::move(smaller[i]);
-  intern(needed_by(items));
+  const auto needed = needed_by(items, end_work);
+  if (owner_.work_ > end_work) return false;
+  intern(needed);
   for (Item& item : items)
     if ((item.frame & kLocal) != 0) item.frame = locals_[item.frame & ~kLocal].interned;
   return true;
@@ -220,7 +246,7 @@ void LocalFrames::intern_circles(const std::vector<std::uint32_t>& members,
   for (auto it = last.rbegin(); it != last.rend(); ++it) intern_one(*it);
 }
 
-void drop_redundant(const Configurations& owner, std::vector<Item>& items) {
+void LocalFrames::drop_redundant(std::vector<Item>& items) const {
   std::vector<Item> kept;
   for (auto begin = items.begin(); begin != items.end();) {
     const auto end = std::find_if(begin, items.end(), [&](const Item& i) {
@@ -228,8 +254,10 @@ void drop_redundant(const Configurations& owner, std::vector<Item>& items) {
     });
     const auto without =
         redundant(static_cast<std::size_t>(end - begin), [&](std::size_t a, std::size_t b) {
-          return std::ranges::includes(owner.edges(begin[static_cast<std::ptrdiff_t>(b)].frame),
-                                       owner.edges(begin[static_cast<std::ptrdiff_t>(a)].frame));
+          const auto all = owner_.edges(begin[static_cast<std::ptrdiff_t>(b)].frame),
+                     some = owner_.edges(begin[static_cast<std::ptrdiff_t>(a)].frame);
+          owner_.work_ += 1 + all.size() / 8;
+          return std::ranges::includes(all, some);
         });
     for (auto it = begin; it != end; ++it)
       if (!without[static_cast<std::size_t>(it - begin)]) kept.push_back(*it);

@@ -30,6 +30,8 @@ class LocalFrames {
   /// text, because others of the same place have all that they have. False: that took too much
   /// work.
   bool intern(std::vector<Item>& items, std::uint64_t end_work);
+  /// Leaves out items for which another of the same place has a frame with all that theirs has.
+  void drop_redundant(std::vector<Item>& items) const;
 
  private:
   struct Local {
@@ -38,10 +40,11 @@ class LocalFrames {
     std::vector<std::uint32_t> as;  // locals whose edges this one has, too
     std::uint32_t interned = 0;
   };
-  void collect(std::uint32_t local);
+  void collect(std::uint32_t local, std::uint64_t end_work);
+  void collect_one(std::uint32_t local);
   std::span<const Edge> edges_of(std::uint32_t frame) const;
   std::vector<Edge> reduced(const std::vector<Edge>& edges);
-  std::vector<std::uint32_t> needed_by(const std::vector<Item>& items);
+  std::vector<std::uint32_t> needed_by(const std::vector<Item>& items, std::uint64_t end_work);
   void intern(const std::vector<std::uint32_t>& needed);
   void intern_circles(const std::vector<std::uint32_t>& members,
                       const std::vector<std::vector<std::uint32_t>>& children);
@@ -51,8 +54,5 @@ class LocalFrames {
   std::vector<Local> locals_;
   std::unordered_map<std::uint32_t, std::uint32_t> by_label_;
 };
-
-/// Leaves out items for which another of the same place has a frame with all that theirs has.
-void drop_redundant(const Configurations& owner, std::vector<Item>& items);
 
 }  // namespace octet::generate::grammar

@@ -10,9 +10,8 @@ namespace {
 
 // Of kept masks: about a thousand with all their bits at 248k tokens.
 constexpr std::size_t kMaxBytes = 32 << 20;
-// Places that the making of one mask may look at. Ordinary grammars need some thousands; where
-// each byte leads to ever more places, this bounds the time to some tenths of a second.
-constexpr std::uint64_t kMaxWork = 2'000'000;
+// Nodes of the trie that cost as much as looking at one place in the grammar.
+constexpr std::uint64_t kNodesPerWork = 4;
 // With so few tokens, ids are smaller than bits.
 constexpr std::size_t kFew = 1000;
 
@@ -62,7 +61,8 @@ void Masks::walk(Configurations& in, std::uint32_t node, Configuration* at, bool
   };
   accept(node);
   const auto end = nodes[node].end;
-  for (auto i = node + 1; i < end;) {
+  std::uint64_t visited = 0;
+  for (auto i = node + 1; i < end; ++visited) {
     const auto depth = nodes[i].depth;
     if (depth < escaped_depth) escaped_depth = 0;
     Configuration* const to = in.step(path_[depth - 1], nodes[i].byte);
@@ -71,13 +71,12 @@ void Masks::walk(Configurations& in, std::uint32_t node, Configuration* at, bool
       i = nodes[i].end;
       continue;
     }
-    if (in.work() > end_work_) [[unlikely]]
-      return;
     path_[depth] = to;
     if (to->escaped && escaped_depth == 0) escaped_depth = depth + 1U;
     accept(i);
     ++i;
   }
+  in.add_work(visited / kNodesPerWork);
 }
 
 // The subtrees of some nodes in order, where `at` is the configuration at the root.
@@ -95,7 +94,6 @@ void Masks::walk_open(Configurations& in, const std::vector<std::uint32_t>& node
     while (path.size() <= bytes.size())
       path.push_back(in.step(path.back(), static_cast<std::uint8_t>(bytes[path.size() - 1])));
     read = bytes;
-    if (in.work() > end_work_) return;
     const bool escaped = std::ranges::any_of(path, [](const auto* c) { return c->escaped; });
     if (path.back() != in.dead())
       walk(in, node, path.back(), escaped, bits, open);
@@ -121,7 +119,7 @@ std::shared_ptr<const MaskEntry> Masks::get(Configurations& in, Configuration* a
     walk_open(in, known->open, at, bits, open);
   }
   auto entry = pack(std::move(bits), std::move(open));
-  if (in.work() <= end_work_) keep(at, entry);
+  keep(at, entry);
   return entry;
 }
 
@@ -149,7 +147,7 @@ void Masks::clear() {
   bytes_ = 0;
 }
 
-void Masks::fill(Configurations& in, Configuration* at, std::span<std::uint32_t> mask) {
+bool Masks::fill(Configurations& in, Configuration* at, std::span<std::uint32_t> mask) {
   const auto words = static_cast<std::size_t>((vocabulary_.size + 31) / 32);
   OCTET_CHECK(mask.size() >= words, "a mask of {} words for {} tokens", mask.size(),
               vocabulary_.size);
@@ -157,10 +155,10 @@ void Masks::fill(Configurations& in, Configuration* at, std::span<std::uint32_t>
   if (at->may_end)
     for (const auto id : vocabulary_.stop_ids)
       if (bit(mask, id)) stop_bits_.push_back(id);
-  end_work_ = in.work() + kMaxWork;
   const auto entry = get(in, at, 2);
+  std::uint32_t any = 0;
   if (!entry->bits.empty()) {
-    for (std::size_t i = 0; i < words; ++i) mask[i] &= entry->bits[i];
+    for (std::size_t i = 0; i < words; ++i) any |= mask[i] &= entry->bits[i];
     std::ranges::fill(mask.subspan(words), 0U);
   } else {
     auto& allowed = stop_bits_;
@@ -169,6 +167,7 @@ void Masks::fill(Configurations& in, Configuration* at, std::span<std::uint32_t>
     std::ranges::fill(mask, 0U);
   }
   for (const auto id : stop_bits_) mask[static_cast<std::size_t>(id) / 32] |= 1U << (id % 32);
+  return any != 0 || !stop_bits_.empty();
 }
 
 }  // namespace octet::generate::grammar

@@ -30,11 +30,11 @@ class Masks {
  public:
   explicit Masks(const Vocabulary::Impl& vocabulary) : vocabulary_(vocabulary) {}
 
-  /// Clears the bits of the tokens that can't come. Stop tokens may where the configuration
-  /// may_end. Known masks cost a pass over the words; new ones a walk over the part of the trie
-  /// that is alive (a few ms at 248k tokens), cut short if it takes too much work: then tokens that
-  /// it did not reach can't come either.
-  void fill(Configurations& in, Configuration* at, std::span<std::uint32_t> mask);
+  /// Clears the bits of the tokens that can't come; false: of all. Stop tokens may where the
+  /// configuration may_end. Known masks cost a pass over the words; new ones a walk over the part
+  /// of the trie that is alive (a few ms at 248k tokens). Errors: as step(), if that takes more
+  /// work than allowed; the bits are as they were then.
+  bool fill(Configurations& in, Configuration* at, std::span<std::uint32_t> mask);
   void clear();
   std::size_t bytes() const { return bytes_; }
 
@@ -55,7 +55,6 @@ class Masks {
   std::size_t bytes_ = 0;
   std::vector<Configuration*> path_;
   std::vector<std::int32_t> stop_bits_;
-  std::uint64_t end_work_ = 0;
 };
 
 }  // namespace octet::generate::grammar

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -20,7 +21,7 @@ struct TrieNode {
 
 /// The tokens' bytes as one trie. One more node than there are follows the last, as an end.
 struct Vocabulary::Impl {
-  Impl(std::vector<std::string> tokens, std::vector<std::int32_t> stop_ids);
+  Impl(std::vector<std::string> tokens, std::vector<std::int32_t> stop_ids, std::size_t max_kept);
 
   /// Empty: never matches.
   std::string_view bytes(std::int32_t id) const;
@@ -31,6 +32,11 @@ struct Vocabulary::Impl {
   std::vector<std::int32_t> ids;  // by bytes, then by id
   std::uint32_t max_depth = 0;    // bytes of the longest token
   std::vector<std::int32_t> stop_ids;
+  /// Bytes that the matching of all grammars over this vocabulary keeps; and beyond which each
+  /// keeps less.
+  mutable std::atomic<std::size_t> kept{0};
+  std::size_t max_kept;
+  mutable std::atomic<std::size_t> programs{0};  // of what is compiled, bytes
 
  private:
   std::string pool_;

@@ -24,8 +24,11 @@ std::vector<std::string> bytes_of(const tokenizer::Tokenizer& tokenizer, std::in
 
 }  // namespace
 
-Vocabulary::Impl::Impl(std::vector<std::string> tokens, std::vector<std::int32_t> stops)
-    : size(static_cast<std::int64_t>(tokens.size())), stop_ids(std::move(stops)) {
+Vocabulary::Impl::Impl(std::vector<std::string> tokens, std::vector<std::int32_t> stops,
+                       std::size_t max_kept_bytes)
+    : size(static_cast<std::int64_t>(tokens.size())),
+      stop_ids(std::move(stops)),
+      max_kept(max_kept_bytes) {
   std::ranges::sort(stop_ids);
   const auto repeated = std::ranges::unique(stop_ids);
   stop_ids.erase(repeated.begin(), repeated.end());
@@ -81,13 +84,18 @@ Vocabulary::Vocabulary(const tokenizer::Tokenizer& tokenizer, std::int64_t vocab
                        std::vector<std::int32_t> stop_ids)
     : Vocabulary(bytes_of(tokenizer, vocab_size), std::move(stop_ids)) {}
 
-Vocabulary::Vocabulary(std::vector<std::string> tokens, std::vector<std::int32_t> stop_ids)
-    : impl_(std::make_unique<const Impl>(std::move(tokens), std::move(stop_ids))) {}
+Vocabulary::Vocabulary(std::vector<std::string> tokens, std::vector<std::int32_t> stop_ids,
+                       std::size_t max_kept)
+    : impl_(std::make_unique<const Impl>(std::move(tokens), std::move(stop_ids), max_kept)) {}
 
 Vocabulary::~Vocabulary() = default;
 
 std::int64_t Vocabulary::size() const {
   return impl_->size;
+}
+
+std::size_t Vocabulary::program_bytes() const {
+  return impl_->programs;
 }
 
 const std::vector<std::int32_t>& Vocabulary::stop_ids() const {

@@ -60,15 +60,4 @@ Headers clamp_headers(std::int64_t max_tokens, bool clamped) {
   return {{"x-octet-clamped-max-tokens", std::to_string(max_tokens)}};
 }
 
-std::optional<HttpError> failure_of(const ChoiceEnd& end) {
-  if (end.finish_reason != "abort" && end.finish_reason != "error") return std::nullopt;
-  if (end.summary.refused) return HttpError(400, end.error);
-  const bool never_began = end.summary.prefill_seconds <= 0 && end.summary.answer_tokens == 0;
-  if (end.finish_reason == "error" && !never_began)
-    return HttpError(500, end.error.empty() ? "the answer failed inside the server" : end.error);
-  HttpError error(503, end.error.empty() ? "the server ended the answer" : end.error);
-  error.headers = {{"Retry-After", "5"}};
-  return error;
-}
-
 }  // namespace octet::serve

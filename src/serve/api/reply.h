@@ -31,8 +31,4 @@ json::object progress_json(const generate::PromptProgress& progress);
 /// "x-octet-clamped-max-tokens", if the context left less than was asked for.
 Headers clamp_headers(std::int64_t max_tokens, bool clamped);
 
-/// What a choice that did not end well is to the client: its server stopped it (503), it waited too
-/// long (503), it failed (500), what was asked for can't be had (400). Nullopt: it ended well.
-std::optional<HttpError> failure_of(const ChoiceEnd& end);
-
 }  // namespace octet::serve

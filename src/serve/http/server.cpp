@@ -44,13 +44,20 @@ class SignalsBlocked {
   sigset_t old_{};
 };
 
-void raise_file_limit(int connections) {
+// Raises the limit of open files to what so many connections need; returns how many it allows. A
+// connection that can't be accepted would wait until another ends, without a word.
+int raise_file_limit(int connections) {
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return connections;
   const rlim_t wanted = static_cast<rlim_t>(std::max(connections, 0)) + 512;
-  if (limit.rlim_cur >= wanted) return;
-  limit.rlim_cur = std::min(wanted, limit.rlim_max);
-  setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < wanted) {
+    limit.rlim_cur = std::min(wanted, limit.rlim_max);
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  // The rest is for everything else that the process opens.
+  const rlim_t rest = std::min<rlim_t>(512, limit.rlim_cur / 4);
+  return static_cast<int>(
+      std::min<rlim_t>(static_cast<rlim_t>(connections), limit.rlim_cur - rest));
 }
 
 void set_tcp_options(int fd) {
@@ -92,7 +99,7 @@ struct HttpServer::Impl {
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
   std::vector<std::thread> threads;
   std::string stamp, url;
-  int port = 0;
+  int port = 0, max_connections = 0;
   bool stopping = false;  ///< on the strand
 };
 
@@ -113,7 +120,10 @@ void HttpServer::start() {
     impl.stamp = tls_file_stamp(shared.options.tls);
     shared.set_tls(make_tls_context(shared.options.tls));
   }
-  raise_file_limit(shared.options.max_connections);
+  impl.max_connections = raise_file_limit(shared.options.max_connections);
+  if (impl.max_connections < shared.options.max_connections)
+    shared.report("", fmt::format("the system's limit of open files allows {} connections, not {}",
+                                  impl.max_connections, shared.options.max_connections));
   impl.listening.emplace(shared.options);
   shared.gate.set_loopback(impl.listening->loopback());
   impl.port = impl.listening->port();
@@ -160,7 +170,7 @@ void HttpServer::Impl::on_accept(const IoError& error) {
     return;
   }
   const int fd = next.native_handle();
-  if (shared->connections >= options().max_connections) {
+  if (shared->connections >= max_connections) {
     constexpr std::string_view kFull =
         "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n"
         "Connection: close\r\n\r\n";

@@ -70,8 +70,8 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
   /// Binds and begins to accept; raises the process's limit of open files to what max_connections
-  /// needs, as far as it may. Errors: unavailable with errno's text; AddressInUse;
-  /// invalid_argument for bad TLS files, ciphers or socket paths.
+  /// needs, as far as it may, and takes fewer connections if it may not. Errors: unavailable with
+  /// errno's text; AddressInUse; invalid_argument for bad TLS files, ciphers or socket paths.
   void start();
   /// "http://127.0.0.1:8000", "unix:/run/octet.sock". Of the last start(), as port() is.
   std::string url() const;
@@ -87,8 +87,9 @@ class HttpServer {
   void stop();
   HttpStatus status() const;
   std::function<void(const AccessRecord&)> on_access;  ///< set before start()
-  /// Told, with a request's id or an empty one, what exceptions said that clients got 500 for, and
-  /// of certificates that could not be read again. Any thread; set before start().
+  /// Told, with a request's id or an empty one, what exceptions said that clients got 500 for, of
+  /// certificates that could not be read again, and of a lower limit of connections. Any thread;
+  /// set before start().
   std::function<void(const std::string& request_id, const std::string& what)> on_error;
 
  private:

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "generate/grammar/sources.h"
+#include "runtime/base/error.h"
 
 namespace octet::generate {
 namespace {
@@ -199,6 +200,40 @@ TEST(AnswerConstraint, GrammarInReasoning) {
   EXPECT_EQ(next(*c), "a");
   c->accept(kA);
   EXPECT_EQ(next(*c), "E");
+}
+
+// Each letter leads to more places than the one before, until it is too many: by then the answer
+// must end with an error that names the grammar, and must not have left it.
+TEST(AnswerConstraint, AGrammarBeyondTheLimitsIsNamedAndNeverLeft) {
+  std::string crossed = "root ::= r0\n";
+  for (int i = 0; i < 200; ++i) {
+    crossed += fmt::format("r{} ::= [a-c]", i);
+    for (int k = 0; k < 12; ++k)
+      crossed += fmt::format(" | [a-c] r{} [a-c]", (i * 7 + k * 13 + 1) % 200);
+    crossed += "\n";
+  }
+  const auto c = make_answer_constraint(form_of(false, crossed));
+  std::string error;
+  try {
+    for (int i = 0; i < 2000; ++i) {
+      std::vector<std::uint32_t> mask(1, 0xFFFFFFFF);
+      c->fill_mask(mask);
+      ASSERT_NE(mask[0] & (1u << kA | 1u << kStop), 0u);
+      c->accept(kA);
+    }
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::invalid_argument);
+    error = e.what();
+  }
+  EXPECT_NE(error.find("the grammar"), std::string::npos);
+}
+
+TEST(AnswerConstraint, ATokenThatTheGrammarDoesNotTakeIsAnErrorButForTheEnd) {
+  const auto c = make_answer_constraint(form_of(false, R"(root ::= "a" "b")"));
+  c->accept(kA);
+  c->accept(kStop);  // as a request that goes on after it would have it
+  EXPECT_EQ(next(*c), "b");
+  EXPECT_THROW(c->accept(kC), Error);
 }
 
 // Drafts: any walk, taken back by any number of steps, is as if it had not been.

@@ -149,6 +149,11 @@ TEST_F(EngineEvents, AFailureIsItsOwnAnswersAlone) {
     }
   };
   Engine engine(model, {.max_sequences = 8, .kv_tokens = 2048});
+  std::map<RequestId, std::string> log;
+  engine.on_error = [&](RequestId id, const std::string& detail) {
+    EXPECT_TRUE(log.emplace(id, detail).second);
+    throw 5;  // whoever logs ends nothing
+  };
   Request good = make(1, 80, 30);
   const auto good_sinks = add_sinks(good, 2);
   engine.submit(good);
@@ -172,7 +177,17 @@ TEST_F(EngineEvents, AFailureIsItsOwnAnswersAlone) {
   run(engine);
   for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(good_sinks[i]->tokens, alone(model, good, i));
   for (std::size_t i = 0; i < 7; ++i) EXPECT_EQ(bad[i]->summary.finish, FinishReason::failed) << i;
-  EXPECT_EQ(bad[0]->summary.error, "internal error");  // nothing of the inside
+  // Nothing of the inside, but what the log has more about.
+  EXPECT_EQ(bad[0]->summary.error, "internal error (request 2)");
+  EXPECT_EQ(log.at(2), "in /some/file.cpp");
+  EXPECT_EQ(bad[3]->summary.error, "internal error (request 5)");
+  EXPECT_EQ(log.at(5), "no such state");
+  EXPECT_EQ(log.at(9), "the end of an answer was not taken: finish");
+  EXPECT_EQ(log.size(), 5u);  // and those of 7 and 8; the others are not ours
+  for (const std::size_t i : {1, 2, 4}) EXPECT_EQ(bad[i]->summary.failure, Failure::request) << i;
+  for (const std::size_t i : {0, 3, 6}) EXPECT_EQ(bad[i]->summary.failure, Failure::internal) << i;
+  EXPECT_EQ(bad[5]->summary.failure, Failure::busy);
+  EXPECT_EQ(good_sinks[0]->summary.failure, Failure::none);
   EXPECT_EQ(bad[1]->summary.error, "a bad mask");
   EXPECT_EQ(bad[4]->summary.error, "no such grammar");
   EXPECT_EQ(bad[5]->summary.error, "out of memory");
@@ -219,6 +234,8 @@ TEST_F(EngineEvents, AnotherAnswerTakesThePromptOver) {
 
 TEST_F(EngineEvents, AFailedStepFailsItsAnswersAndTheEngineGoesOn) {
   Engine engine(model, {.max_sequences = 4, .max_step_rows = 64, .kv_tokens = 1024});
+  std::vector<std::string> log;
+  engine.on_error = [&](RequestId, const std::string& detail) { log.push_back(detail); };
   int calls = 0, fail_at = -1;
   model.observer = [&](std::int64_t layer, TensorView) {
     if (layer == 0 && calls++ == fail_at) fail(ErrorCode::unavailable, "the device is gone");
@@ -235,7 +252,8 @@ TEST_F(EngineEvents, AFailedStepFailsItsAnswersAndTheEngineGoesOn) {
       EXPECT_EQ(sink->finishes, 1);
       if (sink->summary.finish != FinishReason::failed) continue;
       ++failed;
-      EXPECT_EQ(sink->summary.error, "the device is gone");
+      EXPECT_EQ(sink->summary.error.find("internal error (request "), 0u);
+      EXPECT_EQ(log.back(), "the device is gone");
     }
     EXPECT_GT(failed, 0) << fail_at;
     // The same requests once more, from what the cache kept.

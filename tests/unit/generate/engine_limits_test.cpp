@@ -180,11 +180,95 @@ TEST_F(EngineLimits, TheQueueIsInOrderOrByPriorityAndHasAnEnd) {
   std::this_thread::sleep_for(std::chrono::milliseconds(30));
   engine.step();
   EXPECT_EQ(second->summary.finish, FinishReason::failed);
+  EXPECT_EQ(second->summary.failure, Failure::busy);  // of HTTP, 503
   EXPECT_NE(second->summary.error.find("0.02"), std::string::npos);
   EXPECT_EQ(first->finishes, 0);  // it has a place, and may take its time
   run(engine);
   EXPECT_EQ(first->tokens, alone(model, r));
   expect_nothing_held(engine);
+}
+
+// Who watches over the engine must see that something is due and nothing is done, and not take a
+// pause for that.
+TEST_F(EngineLimits, SecondsSinceStepCountWhileSomethingIsDue) {
+  Engine engine(model, {.max_sequences = 1, .kv_tokens = 512});
+  const auto nap = [] { std::this_thread::sleep_for(std::chrono::milliseconds(20)); };
+  bool reads = false;
+  Request r = make(1, 20, 8);
+  const auto sink = add_sinks(r)[0];
+  sink->is_ready = [&] { return reads; };
+  engine.submit(r);
+  nap();
+  EXPECT_GE(engine.status().seconds_since_step, 0.02);  // nobody steps
+  while (engine.step()) {
+  }
+  nap();
+  EXPECT_EQ(engine.status().seconds_since_step, 0);  // nobody reads
+  // It is the only place, and kept for a second: who waits for it has something due.
+  reads = true;
+  engine.wake();
+  engine.step();
+  reads = false;
+  while (engine.step()) {
+  }
+  Request next = make(2, 20, 2);
+  add_sinks(next);
+  engine.submit(next);
+  engine.step();
+  nap();
+  engine.step();
+  EXPECT_GE(engine.status().seconds_since_step, 0.02);
+  engine.cancel_all();
+  run(engine);
+  expect_nothing_held(engine);
+}
+
+TEST_F(EngineLimits, IdsOfParametersAreCheckedBeforeAnythingIsSaid) {
+  Engine engine(model, {.max_sequences = 1, .kv_tokens = 512, .num_tokens = kVocab - 1});
+  const auto refused = [&](auto change) {
+    Request r = make(1, 20, 8);
+    add_sinks(r);
+    change(r.sampling);
+    EXPECT_THROW(engine.submit(r), Error);
+  };
+  refused([](SamplingParams& p) { p.allowed_token_ids = {3, kVocab - 1}; });
+  refused([](SamplingParams& p) { p.logit_bias = {{kVocab - 1, 1.f}}; });
+  refused([](SamplingParams& p) { p.logprob_token_ids = {kVocab - 1}, p.num_logprobs = 0; });
+  EXPECT_TRUE(engine.idle());
+}
+
+// A budget for thinking ends in tokens that nothing else may forbid, whether they are reported or
+// not.
+TEST_F(EngineLimits, ForcedTokensComeWhateverParametersSay) {
+  struct Script : TokenConstraint {
+    std::size_t at = 0;
+    std::optional<std::int32_t> forced() override {
+      return at < 4 ? std::optional<std::int32_t>(7) : std::nullopt;
+    }
+    bool fill_mask(std::span<std::uint32_t>) override { return false; }
+    void accept(std::int32_t) override { ++at; }
+    void rollback(int) override {}
+  };
+  Engine engine(model, {.max_sequences = 2, .kv_tokens = 512});
+  std::vector<std::vector<std::int32_t>> answers;
+  for (const int logprobs : {-1, 2}) {
+    Request r = make(3, 20, 10);
+    r.sampling.num_logprobs = logprobs;
+    r.sampling.bad_words = {{7}};
+    r.sampling.allowed_token_ids = {1, 2, 3, 4};
+    r.make_constraint = [] { return std::make_unique<Script>(); };
+    const auto sink = add_sinks(r)[0];
+    sink->each = [&](const TokenOutput& token) {
+      EXPECT_EQ(token.has_logprob, logprobs >= 0);
+      return true;
+    };
+    engine.submit(r);
+    run(engine);
+    EXPECT_EQ(sink->summary.finish, FinishReason::length);
+    answers.push_back(sink->tokens);
+  }
+  EXPECT_EQ(std::vector(answers[0].begin(), answers[0].begin() + 4), std::vector(4, 7));
+  EXPECT_EQ(answers[0], answers[1]);
 }
 
 TEST_F(EngineLimits, ShortPromptsDontWaitForLongOnesNorAnswersForEither) {

@@ -196,7 +196,7 @@ void EngineSimulation::simulate(std::uint64_t seed, const EngineOptions& options
           ASSERT_TRUE(r.cancelled);
           break;
         case FinishReason::failed:
-          ASSERT_EQ(sink.summary.error, "the reader is gone");
+          ASSERT_EQ(sink.summary.failure, Failure::internal);
           break;
         case FinishReason::stop:
           ASSERT_TRUE(sink.each || sink.tokens == expected);

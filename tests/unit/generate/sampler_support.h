@@ -41,8 +41,14 @@ inline std::int32_t slow_sample(const SamplingParams& p, std::int64_t num_tokens
   if (!mask.empty())
     for (std::size_t i = 0; i < n; ++i)
       if (!(mask[i / 32] >> (i % 32) & 1)) x[i] = kNever;
-  if (static_cast<std::int64_t>(history.size()) < p.min_tokens)
-    for (const std::int32_t id : p.min_tokens_stop_ids) at(id) = kNever;
+  if (static_cast<std::int64_t>(history.size()) < p.min_tokens) {
+    std::vector<float> without = x;
+    for (const std::int32_t id : p.min_tokens_stop_ids)
+      without[static_cast<std::size_t>(id)] = kNever;
+    // A grammar that leaves nothing but the end has the last word.
+    if (mask.empty() || std::ranges::any_of(without, [](float v) { return v != kNever; }))
+      x = without;
+  }
   for (const auto& [id, bias] : p.logit_bias) at(id) += std::min(100.f, std::max(-100.f, bias));
   for (std::size_t i = 0; i < n; ++i) {
     const auto id = static_cast<std::int32_t>(i);

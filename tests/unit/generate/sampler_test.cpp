@@ -341,6 +341,49 @@ TEST(Sampler, NothingLeftNamesWhatForbids) {
             "all of the model's logits are -inf");
 }
 
+// An answer of a grammar may be shorter than min_tokens asks for: there is nothing it could say.
+TEST(Sampler, WhereAGrammarIsCompleteTheEndComesWhateverMinTokensSays) {
+  for (const double temperature : {0.0, 1.0}) {
+    Sampler s({.temperature = temperature,
+               .presence_penalty = 1,
+               .logit_bias = {{2, -3.f}},
+               .min_tokens = 9,
+               .min_tokens_stop_ids = {2, 3},
+               .num_logprobs = 0},
+              4);
+    EXPECT_EQ(one(s, {1, 1, 9, 8}, {0b1101}), 0);  // there is something to say
+    EXPECT_EQ(one(s, {1, 1, 9, 8}, {0b1000}), 3);
+    if (temperature == 0) {
+      EXPECT_EQ(one(s, {1, 1, 9, 8}, {0b1100}), 3);  // with bias and penalty: 6 and 7
+    }
+    EXPECT_NE(error_of([&] { one(s, {1, 1, kNever, 8}, {0b0100}); }).find("min_tokens"),
+              std::string::npos);
+  }
+}
+
+TEST(Sampler, AForcedTokenIsReportedWhateverParametersSay) {
+  for (const auto mode : {LogprobsMode::raw_logprobs, LogprobsMode::processed_logprobs}) {
+    Sampler s({.temperature = 0,
+               .bad_words = {{1}},
+               .min_tokens = 5,
+               .min_tokens_stop_ids = {1},
+               .num_logprobs = 1,
+               .logprobs_mode = mode},
+              3);
+    std::vector<float> logits{2, 1, 0};
+    const TokenOutput out = s.take(logits, 1);
+    EXPECT_EQ(out.id, 1);
+    ASSERT_TRUE(out.has_logprob);
+    const bool raw = mode == LogprobsMode::raw_logprobs;
+    EXPECT_NEAR(out.chosen.logprob, raw ? 1 - std::log(std::exp(2) + std::exp(1) + 1) : 0, 1e-5);
+    EXPECT_EQ(out.chosen.rank, raw ? 2 : 1);
+    EXPECT_EQ(out.top[0].id, raw ? 0 : 1);
+    EXPECT_EQ(s.position(), 1);
+    std::vector<float> more{2, 1, 0};
+    EXPECT_EQ(s.sample(more).id, 0);
+  }
+}
+
 TEST(Sampler, ParametersAreChecked) {
   const auto refused = [](const SamplingParams& p, const char* name) {
     EXPECT_NE(error_of([&] { Sampler(p, 100); }).find(name), std::string::npos) << name;

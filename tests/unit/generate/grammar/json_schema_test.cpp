@@ -84,9 +84,10 @@ TEST(JsonSchema, Blanks) {
   const JsonStyle blanks{};
   expect(R"({"type":"object","properties":{"a":{"type":"array","items":{"type":"integer"}}},
              "required":["a"],"additionalProperties":false})",
-         {R"({"a":[1,2]})", "{\n  \"a\": [\n    1,\n    2\n  ]\n}", "{ \"a\" : [ 1 , 2 ] }",
+         {R"({"a":[1,2]})", "{\n  \"a\": [\n    1,\n    2\n  ]\n}", "{ \"a\": [ 1, 2 ] }",
           "{\n\t\"a\":[]}"},
-         {"{\"a\":[1  ,2]}", "{\n\n\"a\":[]}", " {\"a\":[]}", "{\"a\":[]} "}, blanks);
+         {"{ \"a\" : [] }", "{\"a\":[1 ,2]}", "{\n\n\"a\":[]}", " {\"a\":[]}", "{\"a\":[]} "},
+         blanks);
   // A model that repeats blanks for ever comes to an end.
   EXPECT_FALSE(Language("{\"type\":\"array\"}", blanks).has("[\n" + std::string(129, ' ') + "]"));
   EXPECT_TRUE(Language("{\"type\":\"array\"}", blanks).has("[\n" + std::string(128, ' ') + "]"));

@@ -276,9 +276,18 @@ TEST(ChatCollector, FailuresAreResponses) {
   ChoiceEnd queued;
   queued.finish_reason = "error";
   queued.error = "waited too long";
+  queued.summary.failure = generate::Failure::busy;
   m->on_choice_end(0, queued);
   m->on_done(kUsage);
   EXPECT_EQ(late.exchange->status(), 503);
+  World wrong;
+  const auto n = wrong.collector();
+  n->on_admitted(wrong.prompt, 100, false);
+  ChoiceEnd grammar = queued;
+  grammar.summary.failure = generate::Failure::request;
+  n->on_choice_end(0, grammar);
+  n->on_done(kUsage);
+  EXPECT_EQ(wrong.exchange->status(), 400);
 }
 
 TEST(ChatReplies, ExtrasOnRequest) {
