@@ -91,12 +91,14 @@ class ChoiceSink : public generate::AnswerSink {
   void on_prompt(const generate::PromptProgress& progress) override {
     if (choice_ != 0) return;
     const std::scoped_lock lock(job_->mutex_);
+    if (job_->refused_) return;
     job_->admit();
     job_->listener_->on_progress(progress);
   }
   void on_prompt_logprobs(std::vector<TokenOutput> tokens) override {
     if (choice_ != 0) return;
     const std::scoped_lock lock(job_->mutex_);
+    if (job_->refused_) return;
     job_->admit();
     job_->listener_->on_prompt_logprobs(std::move(tokens));
   }
@@ -273,12 +275,13 @@ void EngineJob::start() {
 }
 
 void EngineJob::admit() {
-  if (std::exchange(admitted_, true)) return;
+  if (refused_ || std::exchange(admitted_, true)) return;
   listener_->on_admitted(prompt_, max_tokens_, clamped_);
 }
 
 bool EngineJob::on_token(std::size_t number, const TokenOutput& token) {
   const std::scoped_lock lock(mutex_);
+  if (refused_) return false;
   admit();
   if (no_answer_) return false;  // only the prompt was of interest
   Choice& choice = choices_[number];
@@ -354,7 +357,10 @@ void EngineJob::on_finish(std::size_t number, const AnswerSummary& summary) {
   if (unheard || refused_) {
     const ChoiceEnd end = describe_end(choice, summary);
     count(choice, end);
-    if (!std::exchange(refused_, true)) listener_->on_error(*failure_of(end));
+    if (!std::exchange(refused_, true)) {
+      listener_->on_error(*failure_of(end));
+      cancel();
+    }
     if (std::ranges::all_of(choices_, &Choice::ended)) service_.remove_running(id_, this);
     return;
   }
