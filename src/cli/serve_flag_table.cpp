@@ -48,8 +48,9 @@ const ServeFlag kModel[] = {
 const ServeFlag kEngine[] = {
     shows("auto", called("-tp", {"tensor-parallel-size", K::integer, &F::tensor_parallel_size, "N",
                                  "GPUs to share a layer; a CPU is one device", 1, 1024})),
-    shows("auto", {"gpu-memory-utilization", K::number, &F::gpu_memory_utilization, "SHARE",
-                   "of a GPU's memory; of a CPU's that is free, unless --max-memory says it", 0.01, 1}),
+    shows("auto",
+          {"gpu-memory-utilization", K::number, &F::gpu_memory_utilization, "SHARE",
+           "of a GPU's memory; of a CPU's that is free, unless --max-memory says it", 0.01, 1}),
     {"max-num-seqs", K::count, &F::max_num_seqs, "N", "answers that are written at once", 1, 4096},
     {"max-num-batched-tokens", K::count, &F::max_num_batched_tokens, "N",
      "rows of a step: what long prompts may take at once", 1, 1 << 20},
