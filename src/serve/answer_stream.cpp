@@ -83,7 +83,9 @@ bool AnswerStream::push(const generate::TokenOutput& token) {
 // Moves what the parser gave to what is to be emitted. A piece never holds reasoning and content.
 void AnswerStream::take_events(bool last) {
   if (!o_.incremental && !last) append_all(whole_, std::exchange(fresh_, {}));
-  for (AnswerEvent& event : std::exchange(fresh_, {})) {
+  taken_.clear();
+  taken_.swap(fresh_);
+  for (AnswerEvent& event : taken_) {
     if (event.kind == Kind::tool_begin) ++calls_;
     const bool other = !events_.empty() &&
                        (events_.front().kind == Kind::reasoning) != (event.kind == Kind::reasoning);
@@ -103,9 +105,13 @@ void AnswerStream::flush() {
   if (events_.empty() && gathered_.empty()) return;
   emitted_ = true;
   since_ = 0;
-  const auto events = std::exchange(events_, {});
-  const auto tokens = std::exchange(gathered_, {});
-  emit_(events, tokens);
+  // Lists keep their memory, for this is done for every token; and what was told once is not told
+  // again if emit_ throws.
+  told_events_.clear();
+  told_tokens_.clear();
+  told_events_.swap(events_);
+  told_tokens_.swap(gathered_);
+  emit_(told_events_, told_tokens_);
 }
 
 void AnswerStream::finish(bool truncated) {

@@ -63,10 +63,11 @@ class AnswerStream {
   std::optional<AnswerParser> parser_;
   ThinkTracker tracker_;
   bool parser_thought_ = false;
-  std::vector<AnswerEvent> fresh_, events_, whole_;  // whole_: if not incremental, all so far
+  std::vector<AnswerEvent> fresh_, taken_, events_, told_events_;
+  std::vector<AnswerEvent> whole_;  // if not incremental, all so far
   // waiting_: their text is not out; gathered_: belong to events_. since_: of gathered_ and
   // waiting_.
-  std::vector<generate::TokenOutput> waiting_, gathered_;
+  std::vector<generate::TokenOutput> waiting_, gathered_, told_tokens_;
   std::int64_t tokens_ = 0, reasoning_tokens_ = 0, calls_ = 0, since_ = 0;
   bool emitted_ = false;
 };

@@ -83,13 +83,22 @@ void append_json_escaped(std::string& out, char c) {
   }
 }
 
-namespace {
-
-void write_string(std::string& out, std::string_view text) {
+void append_json_string(std::string& out, std::string_view text) {
   out += '"';
-  for (const char c : text) append_json_escaped(out, c);
+  // What needs no escape goes as a whole: nearly everything.
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (static_cast<unsigned char>(c) >= 0x20 && c != '"' && c != '\\') continue;
+    out.append(text, begin, i - begin);
+    append_json_escaped(out, c);
+    begin = i + 1;
+  }
+  out.append(text, begin);
   out += '"';
 }
+
+namespace {
 
 struct Writer {
   std::string out;
@@ -126,7 +135,7 @@ struct Writer {
         break;
       }
       case json::kind::string:
-        write_string(out, v.get_string());
+        append_json_string(out, v.get_string());
         break;
       case json::kind::array: {
         const auto& a = v.get_array();
@@ -148,7 +157,7 @@ struct Writer {
         for (const auto& [key, item] : o) {
           separator(first, depth + 1);
           first = false;
-          write_string(out, key);
+          append_json_string(out, key);
           out += ": ";
           write(item, depth + 1);
         }

@@ -22,6 +22,8 @@ std::string to_json(const json::value& value, int indent = -1);
 
 /// A byte of a JSON string, escaped as to_json does it.
 void append_json_escaped(std::string& out, char c);
+/// A JSON string with its quotes, as to_json writes it.
+void append_json_string(std::string& out, std::string_view text);
 
 /// A double as Python's repr prints it (shortest that reads back): 1.0, 0.1, 1e+16, nan, inf.
 std::string format_double(double value);

@@ -16,9 +16,9 @@ std::string_view trimmed(std::string_view text) {
 }
 
 std::string json_string(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) append_json_escaped(out, c);
-  return out += '"';
+  std::string out;
+  append_json_string(out, text);
+  return out;
 }
 
 namespace {

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "serve/api/body.h"
 #include "serve/api/chat_response.h"
 #include "serve/api/compact_json.h"
@@ -54,8 +56,9 @@ class ChatStream : public JobListener {
     }
     begin(number, c);
     for (const AnswerEvent& e : events)
-      if (auto delta = delta_of(c, e)) send(number, std::move(*delta), std::move(extras));
-    if (!extras.logprobs.empty() || !extras.ids.empty()) send(number, {}, std::move(extras));
+      if (const std::string delta = delta_of(c, e); !delta.empty())
+        send(number, delta, std::move(extras));
+    if (!extras.logprobs.empty() || !extras.ids.empty()) send(number, "{}", std::move(extras));
   }
 
   void on_choice_end(std::int64_t number, const ChoiceEnd& end) override {
@@ -101,6 +104,7 @@ class ChatStream : public JobListener {
   struct Choice {
     ThinkTracker tracker{-1, -1, false};
     bool begun = false;
+    std::string frame_begin;  ///< of its frames, up to the delta
   };
   struct Extras {
     json::array logprobs, ids;
@@ -123,21 +127,18 @@ class ChatStream : public JobListener {
       chunk["usage"] = usage_json(before);
     }
     sse_->data(compact_json(chunk));
-    if (!r_.echo.empty()) send(number, {{"content", r_.echo}}, {});
+    if (!r_.echo.empty()) send(number, text_delta("content", r_.echo), {});
   }
 
-  // Null: nothing of it is shown.
-  std::optional<json::object> delta_of(Choice& c, const AnswerEvent& e) {
+  // JSON of what changed. Empty: nothing that is shown.
+  std::string delta_of(Choice& c, const AnswerEvent& e) {
     switch (e.kind) {
-      case Kind::reasoning: {
-        if (e.text.empty() || !r_.include_reasoning) return std::nullopt;
-        json::object delta;
-        put_reasoning(delta, e.text, r_.reasoning_field);
-        return delta;
-      }
+      case Kind::reasoning:
+        if (e.text.empty() || !r_.include_reasoning) return {};
+        return reasoning_delta(e.text);
       case Kind::content:
-        if (e.text.empty()) return std::nullopt;
-        return json::object{{"content", e.text}};
+        if (e.text.empty()) return {};
+        return text_delta("content", e.text);
       case Kind::tool_begin:
         c.tracker.close();
         return call_delta({{"index", e.call},
@@ -145,12 +146,12 @@ class ChatStream : public JobListener {
                            {"type", "function"},
                            {"function", {{"name", e.text}, {"arguments", ""}}}});
       case Kind::tool_arguments:
-        if (e.text.empty()) return std::nullopt;
+        if (e.text.empty()) return {};
         return call_delta({{"index", e.call}, {"function", {{"arguments", e.text}}}});
       case Kind::tool_end:
-        return std::nullopt;
+        return {};
     }
-    return std::nullopt;
+    return {};
   }
 
   static json::array one(json::object value) {
@@ -158,20 +159,51 @@ class ChatStream : public JobListener {
     array.emplace_back(std::move(value));
     return array;
   }
-  static json::object call_delta(json::object call) {
-    return {{"tool_calls", one(std::move(call))}};
+  static std::string call_delta(json::object call) {
+    return compact_json(json::object{{"tool_calls", one(std::move(call))}});
+  }
+  static std::string text_delta(std::string_view name, std::string_view text) {
+    std::string out = "{";
+    append_json_string(out, name);
+    out += ':';
+    append_json_string(out, text);
+    out += '}';
+    return out;
+  }
+  std::string reasoning_delta(std::string_view text) const {
+    if (r_.reasoning_field != "both") return text_delta(r_.reasoning_field, text);
+    std::string out = R"({"reasoning":)";
+    append_json_string(out, text);
+    const std::size_t begin = std::size(R"({"reasoning":)") - 1, end = out.size();
+    out += R"(,"reasoning_content":)";
+    out.append(out, begin, end - begin);
+    out += '}';
+    return out;
   }
 
-  void send(std::int64_t number, json::object delta, Extras&& extras) {
-    json::object chunk = r_.envelope.head();
-    json::object choice{{"index", number}, {"delta", std::move(delta)}, {"logprobs", nullptr}};
-    if (!extras.logprobs.empty()) choice["logprobs"] = {{"content", std::move(extras.logprobs)}};
-    choice["finish_reason"] = nullptr;
-    if (r_.options.return_token_ids) choice["token_ids"] = std::move(extras.ids);
+  // For nearly every token: only what differs from the frame before is made anew.
+  void send(std::int64_t number, std::string_view delta, Extras&& extras) {
+    Choice& c = choices_[static_cast<std::size_t>(number)];
+    if (c.frame_begin.empty()) {
+      c.frame_begin = compact_json(r_.envelope.head());
+      c.frame_begin.pop_back();
+      c.frame_begin += fmt::format(R"(,"choices":[{{"index":{},"delta":)", number);
+    }
+    std::string chunk;
+    chunk.reserve(c.frame_begin.size() + delta.size() + 64);
+    chunk.append(c.frame_begin).append(delta).append(R"(,"logprobs":)");
+    if (extras.logprobs.empty())
+      chunk += "null";
+    else
+      chunk += compact_json(json::object{{"content", std::move(extras.logprobs)}});
+    chunk += R"(,"finish_reason":null)";
+    if (r_.options.return_token_ids)
+      chunk += R"(,"token_ids":)" + compact_json(json::value(std::move(extras.ids)));
+    chunk += "}]";
+    if (r_.options.continuous_usage) chunk += R"(,"usage":)" + compact_json(usage_json(usage_));
+    chunk += '}';
     extras = {};
-    chunk["choices"] = one(std::move(choice));
-    if (r_.options.continuous_usage) chunk["usage"] = usage_json(usage_);
-    sse_->data(compact_json(chunk));
+    sse_->data(chunk);
   }
 
   std::shared_ptr<SseStream> sse_;

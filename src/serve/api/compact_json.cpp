@@ -1,5 +1,7 @@
 #include "serve/api/compact_json.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
 namespace octet::serve {
@@ -14,7 +16,7 @@ void write_object(std::string& out, const json::object& object) {
   for (const auto& [key, item] : object) {
     out += before;
     before = ',';
-    out += to_json(json::string(key));
+    append_json_string(out, key);
     out += ':';
     write_value(out, item);
   }
@@ -36,6 +38,11 @@ void write_value(std::string& out, const json::value& value) {
     }
     case json::kind::object:
       return write_object(out, value.get_object());
+    case json::kind::string:
+      return append_json_string(out, value.get_string());
+    case json::kind::int64:
+      fmt::format_to(std::back_inserter(out), "{}", value.get_int64());
+      return;
     case json::kind::double_:
       out += std::isfinite(value.get_double()) ? format_double(value.get_double()) : "null";
       return;

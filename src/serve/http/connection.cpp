@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <utility>
 
@@ -20,6 +21,9 @@ constexpr std::size_t kReadAheadBytes = 64 << 10;
 constexpr auto kWatchInterval = std::chrono::milliseconds(50);
 // For a client that was refused in the middle of its body: until it has read why.
 constexpr double kLingerSeconds = 2;
+// What is written without waiting before others get their turn.
+constexpr int kDirectWrites = 4;
+constexpr std::size_t kBuffers = 16;
 constexpr double kStopSeconds = 1;
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -60,6 +64,15 @@ void run_handler(const HttpShared& shared, const Route& route, const ExchangePtr
   shared.report("", "an error could not be answered: no memory?");
 }
 
+std::array<asio::const_buffer, kBuffers> buffers_of(const std::deque<std::string>& pieces,
+                                                    std::size_t offset) {
+  std::array<asio::const_buffer, kBuffers> buffers;
+  for (std::size_t i = 0; i < std::min(buffers.size(), pieces.size()); ++i)
+    buffers[i] = asio::buffer(pieces[i]);
+  buffers[0] += offset;
+  return buffers;
+}
+
 HttpError busy(const std::string& message, const char* retry_after) {
   HttpError error(503, message);
   error.headers.emplace_back("Retry-After", retry_after);
@@ -88,6 +101,8 @@ void Connection::start() {
   asio::post(socket_.get_executor(), [self = shared_from_this()] {
     if (!self->shared_->add(self.get(), self)) return self->close();
     if (!self->tls_) {
+      IoError ignored;  // write_now() would wait then, and no kernel refuses
+      self->socket_.non_blocking(true, ignored);
       self->state_ = State::idle;
       self->read_deadline(self->shared_->options.header_seconds);
       self->read();
@@ -105,7 +120,12 @@ void Connection::start() {
 }
 
 void Connection::wake() {
-  asio::post(socket_.get_executor(), [self = shared_from_this()] { self->pump(); });
+  // A step of the engine has output for many connections: one handler takes all that are waiting.
+  if (!shared_->add_ready(shared_from_this())) return;
+  asio::post(shared_->io, [shared = shared_] {
+    for (const auto& connection : shared->take_ready())
+      asio::dispatch(connection->socket_.get_executor(), [connection] { connection->pump(); });
+  });
 }
 
 void Connection::stop() {
@@ -315,12 +335,15 @@ void Connection::end_exchange() {
 
 void Connection::pump() {
   if (state_ == State::closed || writing_) return;
-  if (core_)
-    for (std::string& piece : core_->take()) out_.push_back(std::move(piece));
-  if (out_.empty()) {
-    if (core_ && core_->complete()) end_exchange();
-    return;
+  for (int direct = 0;; ++direct) {
+    if (core_) core_->take(out_);
+    if (out_.empty()) {
+      if (core_ && core_->complete()) end_exchange();
+      return;
+    }
+    if (tls_ || direct == kDirectWrites || !write_now()) break;
   }
+  if (state_ == State::closed) return;
   writing_ = true;
   if (!stopping_) write_by_ = Clock::now() + seconds(shared_->options.write_stall_seconds);
   arm();
@@ -328,14 +351,25 @@ void Connection::pump() {
     self->on_write(error, bytes);
   };
   // One record of TLS is one piece in any case.
-  std::array<asio::const_buffer, 16> buffers;
-  for (std::size_t i = 0; i < std::min(buffers.size(), out_.size()); ++i)
-    buffers[i] = asio::buffer(out_[i]);
-  buffers[0] += out_offset_;
+  const auto buffers = buffers_of(out_, out_offset_);
   if (tls_)
     tls_->async_write_some(buffers[0], done);
   else
     socket_.async_write_some(buffers, done);
+}
+
+// Nearly always the socket has room; an operation that waits takes an allocation and one more
+// handler.
+bool Connection::write_now() {
+  IoError error;
+  const std::size_t bytes = socket_.write_some(buffers_of(out_, out_offset_), error);
+  if (error == asio::error::would_block) return false;
+  if (error) {
+    close();
+    return false;
+  }
+  sent(bytes);
+  return true;
 }
 
 void Connection::on_write(const IoError& error, std::size_t bytes) {
@@ -343,6 +377,11 @@ void Connection::on_write(const IoError& error, std::size_t bytes) {
   if (state_ == State::closed) return;
   if (error) return close();
   if (!stopping_) write_by_ = Clock::time_point::max();
+  sent(bytes);
+  pump();
+}
+
+void Connection::sent(std::size_t bytes) {
   for (std::size_t left = bytes; left > 0;) {
     const std::size_t n = std::min(left, out_.front().size() - out_offset_);
     left -= n;
@@ -354,7 +393,6 @@ void Connection::on_write(const IoError& error, std::size_t bytes) {
   const std::size_t uncounted = std::min(bytes, uncounted_bytes_);
   uncounted_bytes_ -= uncounted;
   if (core_) core_->taken(bytes - uncounted);
-  pump();
 }
 
 void Connection::peer_gone() {

@@ -57,6 +57,8 @@ class Connection final : public Outlet, public std::enable_shared_from_this<Conn
 
   // Writing and ending.
   void pump();
+  bool write_now();  ///< false: the socket takes nothing now, or the connection was closed
+  void sent(std::size_t bytes);
   void on_write(const IoError& error, std::size_t bytes);
   void peer_gone();
   bool watching() const;  ///< no read is pending, so the peer's end must be asked for

@@ -1,7 +1,7 @@
 #include "serve/http/exchange_core.h"
 
-#include <fmt/format.h>
-
+#include <array>
+#include <charconv>
 #include <utility>
 
 #include "serve/http/error_body.h"
@@ -69,23 +69,37 @@ ExchangePtr ExchangeCore::handle(std::shared_ptr<ExchangeCore> core) {
   return std::make_shared<Handle>(std::move(core));
 }
 
-void ExchangeCore::push(std::string piece) {
-  queued_ += piece.size();
+bool ExchangeCore::charge(std::size_t bytes) {
+  queued_ += bytes;
   if (queued_ > shared_->options.stream_queue_bytes / 2) above_ = true;
-  if (!pending_.empty() && pending_.back().size() + piece.size() <= kJoinBytes)
+  return !pending_.empty() && pending_.back().size() + bytes <= kJoinBytes;
+}
+
+void ExchangeCore::push(std::string piece) {
+  if (charge(piece.size()))
     pending_.back() += piece;
   else
     pending_.push_back(std::move(piece));
 }
 
-void ExchangeCore::wake(bool needed) {
+void ExchangeCore::push(std::initializer_list<std::string_view> parts) {
+  std::size_t bytes = 0;
+  for (const std::string_view part : parts) bytes += part.size();
+  if (!charge(bytes)) pending_.emplace_back().reserve(bytes);
+  for (const std::string_view part : parts) pending_.back() += part;
+}
+
+// Without the lock: the connection's thread would run against it the moment it wakes.
+void ExchangeCore::wake(std::unique_lock<std::mutex> lock) {
+  const bool needed = !std::exchange(woken_, true);
+  lock.unlock();
   if (!needed) return;
   if (const auto outlet = outlet_.lock()) outlet->wake();
 }
 
 void ExchangeCore::respond(int status, std::string_view content_type, std::string body,
                            const Headers& headers) {
-  const std::scoped_lock lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (status_ != 0 || finished_) return;
   status_ = status;
   ended_ = true;
@@ -98,11 +112,11 @@ void ExchangeCore::respond(int status, std::string_view content_type, std::strin
   if (!bodiless) head.content_length = body.size();
   push(response_head(head, request_.request_id, headers, shared_->gate.cors_headers(request_)));
   if (!protocol_.head && !bodiless && !body.empty()) push(std::move(body));
-  wake(!std::exchange(woken_, true));
+  wake(std::move(lock));
 }
 
 void ExchangeCore::begin_stream(const Headers& headers) {
-  const std::scoped_lock lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (status_ != 0 || finished_) return;
   status_ = 200;
   streaming_ = true;
@@ -115,45 +129,46 @@ void ExchangeCore::begin_stream(const Headers& headers) {
                       .keep_alive = !close_,
                       .http10 = protocol_.http10},
                      request_.request_id, all, shared_->gate.cors_headers(request_)));
-  wake(!std::exchange(woken_, true));
+  wake(std::move(lock));
 }
 
 void ExchangeCore::write(std::string_view piece) {
   // An empty chunk would be the last one.
   if (piece.empty() || protocol_.head) return;
-  const std::scoped_lock lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (!streaming_ || ended_ || finished_) return;
-  if (protocol_.http10)
-    push(std::string(piece));
-  else
-    push(fmt::format("{:x}\r\n{}\r\n", piece.size(), piece));
-  wake(!std::exchange(woken_, true));
+  if (protocol_.http10) {
+    push({piece});
+  } else {
+    std::array<char, 20> size{};
+    const auto end = std::to_chars(size.begin(), size.end(), piece.size(), 16).ptr;
+    push({std::string_view(size.begin(), end), "\r\n", piece, "\r\n"});
+  }
+  wake(std::move(lock));
 }
 
 void ExchangeCore::end_stream(bool close) {
-  const std::scoped_lock lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (!streaming_ || ended_ || finished_) return;
   ended_ = true;
   close_ = close_ || close;
   if (!protocol_.http10 && !protocol_.head) push("0\r\n\r\n");
-  wake(!std::exchange(woken_, true));
+  wake(std::move(lock));
 }
 
 void ExchangeCore::abandon() {
-  const std::scoped_lock lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (ended_ || finished_) return;
   if (status_ == 0) status_ = 500;
   ended_ = close_ = true;
-  wake(!std::exchange(woken_, true));
+  wake(std::move(lock));
 }
 
 std::size_t ExchangeCore::queued_bytes() const {
-  const std::scoped_lock lock(mutex_);
   return queued_;
 }
 
 bool ExchangeCore::closed() const {
-  const std::scoped_lock lock(mutex_);
   return finished_;
 }
 
@@ -179,10 +194,11 @@ void ExchangeCore::on_writable(std::function<void()> f) {
   if (!finished_) on_writable_.swap(f);
 }
 
-std::vector<std::string> ExchangeCore::take() {
+void ExchangeCore::take(std::deque<std::string>& out) {
   const std::scoped_lock lock(mutex_);
   woken_ = false;
-  return std::exchange(pending_, {});
+  for (std::string& piece : pending_) out.push_back(std::move(piece));
+  pending_.clear();
 }
 
 void ExchangeCore::taken(std::size_t bytes) {

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <deque>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -56,8 +59,8 @@ class ExchangeCore {
   bool ended() const;  ///< the response is whole, though perhaps unsent
 
   // The connection's side, on its strand.
-  /// The pieces since the last call.
-  std::vector<std::string> take();
+  /// Appends the pieces since the last call.
+  void take(std::deque<std::string>& out);
   /// So many bytes have gone to the socket.
   void taken(std::size_t bytes);
   /// All of the response has been taken by take().
@@ -67,8 +70,11 @@ class ExchangeCore {
   void finish(bool delivered);
 
  private:
-  void push(std::string piece);  ///< with the lock held
-  void wake(bool needed);
+  // With the lock held.
+  void push(std::string piece);
+  void push(std::initializer_list<std::string_view> parts);  ///< of one piece
+  bool charge(std::size_t bytes);  ///< true: they belong behind the last piece
+  void wake(std::unique_lock<std::mutex> lock);
 
   const std::shared_ptr<HttpShared> shared_;
   const std::weak_ptr<Outlet> outlet_;
@@ -80,10 +86,13 @@ class ExchangeCore {
 
   mutable std::mutex mutex_;
   std::vector<std::string> pending_;
-  std::size_t queued_ = 0, sent_ = 0;
+  // Changed with the lock held. Read without it: the engine looks at every stream in every step.
+  std::atomic<std::size_t> queued_ = 0;
+  std::atomic<bool> finished_ = false;
+  std::size_t sent_ = 0;
   int status_ = 0;
   bool streaming_ = false, ended_ = false, close_ = false;
-  bool finished_ = false, delivered_ = false, above_ = false, woken_ = false;
+  bool delivered_ = false, above_ = false, woken_ = false;
   std::function<void()> on_disconnect_, on_writable_;
 };
 

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "serve/http/gate.h"
 #include "serve/http/server.h"
@@ -63,6 +64,16 @@ class HttpShared {
     const std::scoped_lock lock(mutex_);
     tls_ = std::move(context);
   }
+  /// Notes that a connection has output. True: the list was empty, somebody has to take it.
+  bool add_ready(std::shared_ptr<Connection> connection) {
+    const std::scoped_lock lock(ready_mutex_);
+    ready_.push_back(std::move(connection));
+    return ready_.size() == 1;
+  }
+  std::vector<std::shared_ptr<Connection>> take_ready() {
+    const std::scoped_lock lock(ready_mutex_);
+    return std::exchange(ready_, {});
+  }
   /// Registers an open connection. False if the server stops: it must not start then.
   bool add(Connection* connection, std::weak_ptr<Connection> pointer) {
     const std::scoped_lock lock(mutex_);
@@ -86,6 +97,8 @@ class HttpShared {
   std::shared_ptr<boost::asio::ssl::context> tls_;
   std::unordered_map<Connection*, std::weak_ptr<Connection>> open_;
   bool stopping_ = false;
+  std::mutex ready_mutex_;
+  std::vector<std::shared_ptr<Connection>> ready_;
 };
 
 }  // namespace octet::serve

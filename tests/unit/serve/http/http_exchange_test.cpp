@@ -92,7 +92,9 @@ TEST_F(HttpExchangeTest, ManyThreadsAnswerAtOnce) {
     for (std::thread& thread : threads) thread.join();
     const Response r = client.response();
     EXPECT_TRUE(r.complete);
-    EXPECT_TRUE(r.body == "whole" || r.status == 500 || r.body.find("piece") != std::string::npos)
+    // The stream of one may be ended by the error of another before it has said anything.
+    EXPECT_TRUE(r.body == "whole" || r.status == 500 || r.body.starts_with("piece") ||
+                (r.body.starts_with("data: {") && r.body.ends_with("data: [DONE]\n\n")))
         << r.status << r.body;
   }
 }
