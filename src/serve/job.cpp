@@ -9,7 +9,6 @@
 #include "serve/answer_stream.h"
 #include "serve/job_grammar.h"
 #include "serve/job_prompt.h"
-#include "serve/log.h"
 #include "serve/random_bits.h"
 #include "serve/reply_thread.h"
 #include "serve/service.h"
@@ -56,7 +55,6 @@ class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJ
   generate::Request make_request();
   AnswerStreamOptions stream_options() const;
   void admit();  // with mutex_
-  void log_request() const;
   bool on_token(std::size_t choice, const TokenOutput& token);
   void on_finish(std::size_t choice, const AnswerSummary& summary);
   ChoiceEnd describe_end(const Choice& choice, const AnswerSummary& summary) const;
@@ -68,8 +66,8 @@ class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJ
   const std::shared_ptr<JobListener> listener_;
   const Clock::time_point begin_ = Clock::now();
   ChatPrompt prompt_;
-  std::int64_t max_tokens_ = 0, num_tools_ = 0;
-  bool is_chat_ = false, clamped_ = false, no_answer_ = false, has_grammar_ = false;
+  std::int64_t max_tokens_ = 0;
+  bool is_chat_ = false, clamped_ = false, no_answer_ = false;
   std::optional<GrammarPlan> grammar_;
   std::vector<std::int32_t> eos_, stop_ids_;  // sorted
   std::shared_ptr<std::atomic<bool>> end_thinking_;
@@ -235,8 +233,7 @@ void EngineJob::start() {
   no_answer_ = max_tokens_ == 0;
   generate::Request request = make_request();
   usage_.prompt_tokens = static_cast<std::int64_t>(prompt_.ids.size());
-  num_tools_ = static_cast<std::int64_t>(job_.tools.size());
-  has_grammar_ = grammar_.has_value();
+  if (service_.options().log_requests) log_job(id_, job_, usage_.prompt_tokens, max_tokens_);
   // While it waits and runs it keeps what its answers need; schemas may be large.
   job_.chat.reset();
   job_.format = {};
@@ -266,7 +263,6 @@ void EngineJob::start() {
     const std::scoped_lock lock(mutex_);
     if (service_.engine().options().queue_timeout_seconds <= 0) admit();
   }
-  if (service_.options().log_requests) log_request();
   bool cancelled = false;
   {
     const std::scoped_lock lock(id_mutex_);
@@ -279,20 +275,6 @@ void EngineJob::start() {
 void EngineJob::admit() {
   if (std::exchange(admitted_, true)) return;
   listener_->on_admitted(prompt_, max_tokens_, clamped_);
-}
-
-// Without anything that somebody wrote.
-void EngineJob::log_request() const {
-  log(LogLevel::info, "answering",
-      {{"id", id_},
-       {"prompt_tokens", static_cast<std::int64_t>(prompt_.ids.size())},
-       {"max_tokens", max_tokens_},
-       {"n", job_.n},
-       {"temperature", job_.sampling.temperature},
-       {"top_p", job_.sampling.top_p},
-       {"tools", num_tools_},
-       {"grammar", std::int64_t{has_grammar_}},
-       {"thinking_budget", job_.thinking_budget}});
 }
 
 bool EngineJob::on_token(std::size_t number, const TokenOutput& token) {

@@ -124,4 +124,18 @@ HttpError job_error(std::exception_ptr error, const std::string& id) {
   return HttpError(500, fmt::format("{} failed inside the server", id));
 }
 
+void log_job(const std::string& id, const Job& job, std::int64_t prompt_tokens,
+             std::int64_t max_tokens) {
+  log(LogLevel::info, "answering",
+      {{"id", id},
+       {"prompt_tokens", prompt_tokens},
+       {"max_tokens", max_tokens},
+       {"n", job.n},
+       {"temperature", job.sampling.temperature},
+       {"top_p", job.sampling.top_p},
+       {"tools", static_cast<std::int64_t>(job.tools.size())},
+       {"with_format", std::int64_t{job.format.kind != ContentFormat::Kind::text}},
+       {"thinking_budget", job.thinking_budget}});
+}
+
 }  // namespace octet::serve

@@ -26,4 +26,8 @@ TokenRoom token_room(const Service& service, const Job& job, std::int64_t prompt
 /// What a failure of start_job is to a client; ours go to the log under the response's id.
 HttpError job_error(std::exception_ptr error, const std::string& id);
 
+/// A line of the log with a job's numbers, without anything that somebody wrote.
+void log_job(const std::string& id, const Job& job, std::int64_t prompt_tokens,
+             std::int64_t max_tokens);
+
 }  // namespace octet::serve

@@ -15,7 +15,9 @@ from octet_server import OCTET, Server, free_port
 from raw_client import Client, events, frame
 
 USER = [{"role": "user", "content": "Tell me a story."}]
-LONG = {"model": "tiny", "messages": USER, "ignore_eos": True, "stream": True}
+# No end before so many tokens: a model that may only ignore its end would write it over and over, unseen.
+ENDLESS = {"min_tokens": 15000, "max_tokens": 15000}
+LONG = {"model": "tiny", "messages": USER, "stream": True, **ENDLESS}
 SHORT = {"model": "tiny", "messages": USER, "max_tokens": 3}
 HUGE_PROMPT = {"model": "tiny", "prompt": [100 + i % 3000 for i in range(16000)], "max_tokens": 8, "stream": True}
 # Pages of answers are given back; what stays cached is not in use.
@@ -89,9 +91,9 @@ def test_going_during_a_long_prompt(server, way, stream):
 
 @pytest.mark.parametrize("way", ["fin", "rst"])
 @pytest.mark.parametrize("path,body", [
-    ("/v1/chat/completions", LONG), ("/v1/completions", {"model": "tiny", "prompt": "Once", "ignore_eos": True, "stream": True, "max_tokens": 16000}),
-    ("/v1/responses", {"model": "tiny", "input": "Hi", "ignore_eos": True, "stream": True}),
-    ("/v1/messages", {"model": "claude-x", "max_tokens": 16000, "messages": USER, "ignore_eos": True, "stream": True})])
+    ("/v1/chat/completions", LONG), ("/v1/completions", {"model": "tiny", "prompt": "Once", "stream": True, **ENDLESS}),
+    ("/v1/responses", {"model": "tiny", "input": "Hi", "stream": True, "max_output_tokens": 15000, "min_tokens": 15000}),
+    ("/v1/messages", {"model": "claude-x", "messages": USER, "stream": True, **ENDLESS})])
 def test_going_while_an_answer_streams(server, way, path, body):
     client = Client(server.port).ask(body, path)
     assert client.head()[0] == 200
@@ -111,7 +113,7 @@ def test_going_without_reading_anything(server, way):
         getattr(client, way)()
         idle(server)
     # Answers of a whole list of prompts, of which the one place has one.
-    client = Client(server.port).ask({"model": "tiny", "prompt": ["a", "b"], "max_tokens": 16000, "ignore_eos": True}, "/v1/completions")
+    client = Client(server.port).ask({"model": "tiny", "prompt": ["a", "b"], **ENDLESS}, "/v1/completions")
     wait_for(lambda: gauges(server)["vllm:num_requests_running"] == 1)
     getattr(client, way)()
     idle(server)
@@ -194,7 +196,7 @@ def test_what_can_never_fit_is_refused_at_once_vllm_35541():
 
 def read_stream(port, started, out):
     """A client process: reads a little of a long stream, then all of it."""
-    client = Client(port, receive_buffer=4096).ask({**LONG, "max_tokens": 6000, "logprobs": True, "top_logprobs": 20})
+    client = Client(port, receive_buffer=4096).ask({**LONG, "min_tokens": 6000, "max_tokens": 6000, "logprobs": True, "top_logprobs": 20})
     assert client.head()[0] == 200
     chunks = client.chunks(512)
     first = next(chunks)
@@ -227,7 +229,7 @@ def test_a_stopped_client_holds_up_nobody():
             # Two others take both places meanwhile.
             with concurrent.futures.ThreadPoolExecutor(2) as pool:
                 assert all(a["usage"]["completion_tokens"] == 300 for a in pool.map(
-                    lambda _: server.post("/v1/chat/completions", {**LONG, "stream": False, "max_tokens": 300}), range(2)))
+                    lambda _: server.post("/v1/chat/completions", {**LONG, "stream": False, "min_tokens": 300, "max_tokens": 300}), range(2)))
             os.kill(child.pid, signal.SIGCONT)
             assert out.get(timeout=40) == (True, 6000, "length")
             child.join(10)
@@ -240,7 +242,7 @@ def test_a_stopped_client_holds_up_nobody():
 def test_one_byte_at_a_time(server):
     """Of the head, of the body, and of the answer."""
     client = Client(server.port, receive_buffer=2048)
-    data = frame({**LONG, "max_tokens": 40})
+    data = frame({**LONG, "min_tokens": 40, "max_tokens": 40})
     for i in range(0, 400):
         client.send(data[i:i + 1])
     client.send(data[400:])
