@@ -396,6 +396,56 @@ TEST(ServedModel, ClientsThatGoFreeTheirPlace) {
   until([&] { return m.engine().idle(); });
 }
 
+// Nothing was sent before: the status tells it, to readers of streams as well.
+TEST(ServedModel, WhoWaitsTooLongInTheQueueHearsThatByTheStatus) {
+  ServedModel m({}, {.queue_timeout_seconds = 0.05});
+  const auto all_places =
+      m.start("POST", "/v1/chat/completions", chat(R"("max_tokens":2000,"ignore_eos":true,"n":8)"));
+  until([&] { return m.engine().status().running == 8; });
+  for (const char* path : {"/v1/chat/completions", "/v1/messages", "/v1/responses"})
+    for (const bool streamed : {false, true}) {
+      const std::string fields =
+          fmt::format(R"("max_tokens":5,"stream":{})", streamed) +
+          (std::string_view(path) == "/v1/responses" ? R"(,"input":"Hello")" : "");
+      const auto client = m.ask("POST", path, chat(fields));
+      EXPECT_EQ(client->status(), 503) << path << client->body();
+      EXPECT_NE(client->body().find("0.05 seconds in the queue"), std::string::npos);
+    }
+  const auto plain =
+      m.ask("POST", "/v1/completions", R"({"prompt":"a","max_tokens":2,"stream":true})");
+  EXPECT_EQ(plain->status(), 503);
+  all_places->go();
+  until([&] { return m.engine().idle(); });
+  EXPECT_EQ(
+      m.ask("POST", "/v1/chat/completions", chat(R"("max_tokens":3,"stream":true)"))->status(),
+      200);
+}
+
+// Each byte leads to more places than the last. (vLLM 0.20: a grammar of one user ended the
+// engine.)
+TEST(ServedModel, AGrammarBeyondTheLimitsIsItsOwnRequestsFault) {
+  ServedModel& m = tiny();
+  std::string crossed = "root ::= r0\\n";
+  for (int i = 0; i < 200; ++i) {
+    crossed += fmt::format("r{} ::= [a-z]", i);
+    for (int k = 0; k < 12; ++k)
+      crossed += fmt::format(" | [a-z] r{} [a-z]", (i * 7 + k * 13 + 1) % 200);
+    crossed += "\\n";
+  }
+  const std::string fields = R"("max_tokens":20,"seed":9,"ignore_eos":true)";
+  const Joined alone = whole(m.post("/v1/chat/completions", chat(fields)));
+  const auto other = m.start("POST", "/v1/chat/completions", chat(fields + R"(,"stream":true)"));
+  const json::value error =
+      m.post("/v1/chat/completions",
+             chat(R"("max_tokens":400,"chat_template_kwargs":{"enable_thinking":false},
+              "structured_outputs":{"grammar":")" +
+                  crossed + "\"}"),
+             400);
+  EXPECT_NE(to_json(error).find("the grammar leads to more places"), std::string::npos);
+  other->wait();
+  expect_same(alone, join(other->frames()));
+}
+
 TEST(ServedModel, SlowReadersWaitAndLoseNothing) {
   ServedModel& m = tiny();
   const std::string fields = R"("max_tokens":60,"seed":9,"ignore_eos":true)";
