@@ -68,6 +68,10 @@ NodePtr text_without(std::string bytes) {
 }
 
 std::int32_t Rules::add(std::string name, NodePtr body) {
+  constexpr std::size_t kMaxRules = 250'000;
+  if (rules.size() >= kMaxRules)
+    fail(ErrorCode::invalid_argument, "the grammar has more than {} rules; make it smaller",
+         kMaxRules);
   rules.push_back({std::move(name), std::move(body)});
   return static_cast<std::int32_t>(rules.size()) - 1;
 }

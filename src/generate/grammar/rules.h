@@ -57,7 +57,8 @@ struct Rules {
   };
   std::vector<Rule> rules;
   std::int32_t root = 0;
-  /// Adds a rule, whose body may be set later; returns its number.
+  /// Adds a rule, whose body may be set later; returns its number. Errors: invalid_argument beyond
+  /// 250,000: sources multiply (a schema's alternatives) before the compiler can count.
   std::int32_t add(std::string name, NodePtr body = nullptr);
 };
 

@@ -12,8 +12,10 @@
 namespace octet::generate::grammar {
 namespace {
 
-/// What making a pattern ready costs, beside the visit of a schema.
-constexpr std::size_t kPatternSteps = 100;
+/// What making a pattern ready costs, beside the visit of a schema: once for each alternative.
+std::size_t pattern_steps(std::string_view pattern) {
+  return 100 + pattern.size() / 4;
+}
 
 constexpr unsigned kNumberTypes = kIntegerType | kFractionType;
 
@@ -148,7 +150,7 @@ void SchemaReader::merge_simple(SchemaShape& shape, const Schema& schema, unsign
   if (const auto* list = object.if_contains("enum")) {
     if (!list->is_array() || list->get_array().empty())
       malformed(*place_of("enum"), "an array with one value or more", *list);
-    spend(list->get_array().size() / 16);
+    spend(list->get_array().size() / 2);
     std::vector<const json::value*> values;
     for (const json::value& v : list->get_array()) values.push_back(&v);
     restrict_to(values);
@@ -166,6 +168,7 @@ void SchemaReader::merge_simple(SchemaShape& shape, const Schema& schema, unsign
        {std::pair{"pattern", &shape.patterns}, std::pair{"format", &shape.formats}})
     if (const auto* value = object.if_contains(keyword)) {
       if (!value->is_string()) malformed(*place_of(keyword), "a string", *value);
+      spend(value->get_string().size() / 4);
       texts->push_back({value->get_string(), place_of(keyword)});
       if (texts == &shape.patterns || format_text(value->get_string())) implied |= kStringType;
     }
@@ -296,7 +299,7 @@ void SchemaReader::merge_properties(SchemaShape& shape, const std::vector<Schema
       const SchemaPlace* place = at(schema.place, "patternProperties");
       for (const auto& [key, value] : *list) {
         const SchemaPlace* here = at(place, std::string_view(key));
-        spend(kPatternSteps);
+        spend(pattern_steps(key));
         shape.pattern_properties.push_back({{key, here}, {{&value, here}}});
         part.patterns.emplace_back(name_pattern(key, here), Schema{&value, here});
       }

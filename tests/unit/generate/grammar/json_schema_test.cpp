@@ -451,6 +451,25 @@ TEST(JsonSchema, Limits) {
   expect_error(many + "]}", "multiply");
 }
 
+// What is large and stands beside alternatives is there once for each: memory of gigabytes, if it
+// were not counted. Which limit is met first doesn't matter.
+TEST(JsonSchema, LargePartsBesideManyAlternatives) {
+  std::string alternatives;
+  for (int i = 0; i < 4000; ++i)
+    alternatives += fmt::format(R"({}{{"minLength":{}}})", i ? "," : "", i % 7);
+  const std::string any_of = R"("anyOf":[)" + alternatives + "]}";
+  std::string pattern;
+  for (int i = 0; i < 40000; ++i) pattern += "a|";
+  expect_error(R"({"type":"string","pattern":")" + pattern + R"(b",)" + any_of, "");
+  expect_error(R"({"type":"object","patternProperties":{")" + pattern + R"(b":{}},)" + any_of, "");
+  std::string values, names;
+  for (int i = 0; i < 20000; ++i) values += fmt::format(R"({}"{}")", i ? "," : "", i);
+  expect_error(R"({"enum":[)" + values + "]," + any_of, "");
+  for (int i = 0; i < 600; ++i)
+    names += fmt::format(R"({}"{}{:012}":{{}})", i ? "," : "", static_cast<char>('a' + i % 26), i);
+  expect_error(R"({"type":"object","properties":{)" + names + "}," + any_of, "");
+}
+
 // A chain of references as long as the schema is large: no recursion over it.
 TEST(JsonSchema, LongChainsOfReferences) {
   std::string defs;
