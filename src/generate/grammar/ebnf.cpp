@@ -173,23 +173,10 @@ class EbnfParser {
   // After "\": one character.
   char32_t escape(std::size_t begin) {
     char32_t c = in_.take();
+    if (const auto control = control_escape(c)) return *control;
     switch (c) {
-      case 'n':
-        return '\n';
-      case 't':
-        return '\t';
-      case 'r':
-        return '\r';
-      case 'f':
-        return '\f';
-      case 'v':
-        return '\v';
-      case 'a':
-        return '\a';
       case 'b':
         return '\b';
-      case '0':
-        return 0;
       case 'x':
         c = in_.hex(2, begin);
         break;

@@ -99,6 +99,27 @@ std::optional<std::pair<std::int64_t, std::int64_t>> PatternReader::counts(bool 
   return counts;
 }
 
+std::optional<char32_t> control_escape(char32_t letter) {
+  switch (letter) {
+    case 'n':
+      return U'\n';
+    case 't':
+      return U'\t';
+    case 'r':
+      return U'\r';
+    case 'f':
+      return U'\f';
+    case 'v':
+      return U'\v';
+    case 'a':
+      return U'\a';
+    case '0':
+      return U'\0';
+    default:
+      return std::nullopt;
+  }
+}
+
 NodePtr join(std::vector<NodePtr> parts) {
   std::vector<NodePtr> joined;
   std::string bytes;

@@ -55,6 +55,9 @@ class PatternReader {
   std::size_t at_ = 0;
 };
 
+/// What \n, \t, \r, \f, \v, \a and \0 stand for, by their letter.
+std::optional<char32_t> control_escape(char32_t letter);
+
 /// Children in order, with neighbouring literals joined.
 NodePtr join(std::vector<NodePtr> parts);
 /// A choice, or its only child.

@@ -191,23 +191,10 @@ class RegexParser {
   // After "\": one character.
   char32_t escape(std::size_t begin) {
     char32_t c = in_.take();
+    if (const auto control = control_escape(c)) return *control;
     switch (c) {
       case kEndOfText:
         in_.fail_at(begin, "\"\\\" at the end");
-      case 'n':
-        return '\n';
-      case 't':
-        return '\t';
-      case 'r':
-        return '\r';
-      case 'f':
-        return '\f';
-      case 'v':
-        return '\v';
-      case 'a':
-        return '\a';
-      case '0':
-        return 0;
       case 'x':
         c = in_.take_if(U'{') ? in_.hex_in_braces(begin) : in_.hex(2, begin);
         break;

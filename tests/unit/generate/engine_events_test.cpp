@@ -16,19 +16,11 @@ class EngineEvents : public testing::Test {
  protected:
   SmallModel small;
   model::TextModel& model = small.model;
-
-  static Request make(std::uint64_t seed, std::int64_t prompt, std::int64_t answer) {
-    Request r;
-    r.prompt = numbers(seed, prompt);
-    r.sampling.seed = seed;
-    r.max_tokens = answer;
-    return r;
-  }
 };
 
 TEST_F(EngineEvents, CancelTakesEffectBeforeTheNextStepInEveryPhase) {
   Engine engine(model, {.max_sequences = 2, .max_step_rows = 16, .kv_tokens = 1024});
-  Request r = make(1, 100, 50);
+  Request r = make_request(1, 100, 50);
   // Before it was seen, in the queue behind others, in its prompt, in its answer, while it is
   // paused, after it was preempted, when it is over.
   auto sinks = add_sinks(r);
@@ -37,7 +29,7 @@ TEST_F(EngineEvents, CancelTakesEffectBeforeTheNextStepInEveryPhase) {
   EXPECT_EQ(sinks[0]->summary.finish, FinishReason::cancelled);
   EXPECT_TRUE(sinks[0]->progress.empty());
 
-  Request other = make(2, 50, 100);
+  Request other = make_request(2, 50, 100);
   const auto others = add_sinks(other, 2);
   const RequestId first = engine.submit(other);
   engine.step();
@@ -80,7 +72,7 @@ TEST_F(EngineEvents, CancelTakesEffectBeforeTheNextStepInEveryPhase) {
   expect_nothing_held(engine);
 
   Engine narrow(model, {.max_sequences = 2, .kv_tokens = 256, .prefix_cache = false});
-  Request a = make(1, 60, 190), b = make(2, 60, 190);
+  Request a = make_request(1, 60, 190), b = make_request(2, 60, 190);
   const auto first_sink = add_sinks(a)[0], second = add_sinks(b)[0];
   narrow.submit(a);
   id = narrow.submit(b);
@@ -100,13 +92,13 @@ TEST_F(EngineEvents, EverythingEndsWithTheEngine) {
   {
     Engine engine(model, {.max_sequences = 2, .kv_tokens = 1024});
     for (std::uint64_t i = 0; i < 5; ++i) {
-      Request r = make(i, 50, 100);
+      Request r = make_request(i, 50, 100);
       sinks.push_back(add_sinks(r)[0]);
       engine.submit(r);
       if (i == 2) engine.step();
     }
     engine.cancel_all();
-    Request late = make(7, 50, 4);
+    Request late = make_request(7, 50, 4);
     const auto after = add_sinks(late)[0];
     engine.submit(late);
     run(engine);
@@ -115,7 +107,7 @@ TEST_F(EngineEvents, EverythingEndsWithTheEngine) {
     expect_nothing_held(engine);
     sinks.clear();
     for (std::uint64_t i = 0; i < 5; ++i) {
-      Request r = make(i, 50, 100);
+      Request r = make_request(i, 50, 100);
       sinks.push_back(add_sinks(r)[0]);
       engine.submit(r);
       if (i == 2) engine.step();
@@ -154,12 +146,12 @@ TEST_F(EngineEvents, AFailureIsItsOwnAnswersAlone) {
     EXPECT_TRUE(log.emplace(id, detail).second);
     throw 5;  // whoever logs ends nothing
   };
-  Request good = make(1, 80, 30);
+  Request good = make_request(1, 80, 30);
   const auto good_sinks = add_sinks(good, 2);
   engine.submit(good);
   std::vector<std::shared_ptr<Collector>> bad;
   for (int where = 0; where < 8; ++where) {
-    Request r = make(10 + static_cast<std::uint64_t>(where), 70, 30);
+    Request r = make_request(10 + static_cast<std::uint64_t>(where), 70, 30);
     bad.push_back(add_sinks(r)[0]);
     if (where < 4) r.make_constraint = [=] { return std::make_unique<Throws>(where); };
     if (where == 4)
@@ -206,7 +198,7 @@ TEST_F(EngineEvents, AnotherAnswerTakesThePromptOver) {
       }
     };
     Engine engine(model, {.max_sequences = 4, .max_step_rows = 20, .kv_tokens = 1024});
-    Request r = make(1, 100, 20);
+    Request r = make_request(1, 100, 20);
     auto sinks = add_sinks(r, 3);
     const auto bad = std::make_shared<BadPrompt>();
     r.sinks[0] = bad;
@@ -242,7 +234,7 @@ TEST_F(EngineEvents, AFailedStepFailsItsAnswersAndTheEngineGoesOn) {
   };
   for (fail_at = 0; fail_at < 12; ++fail_at) {
     calls = 0;
-    Request a = make(1, 100, 20), b = make(2, 30, 20);
+    Request a = make_request(1, 100, 20), b = make_request(2, 30, 20);
     const auto as = add_sinks(a, 2), bs = add_sinks(b);
     engine.submit(a);
     engine.submit(b);
@@ -274,7 +266,7 @@ TEST_F(EngineEvents, AFailedStepFailsItsAnswersAndTheEngineGoesOn) {
 TEST_F(EngineEvents, AReaderThatIsGoneLosesItsPlaceToOthers) {
   Engine engine(model, {.max_sequences = 2, .kv_tokens = 1024});
   bool open = false;
-  Request slow = make(1, 120, 60), quick = make(2, 50, 20);
+  Request slow = make_request(1, 120, 60), quick = make_request(2, 50, 20);
   const auto slow_sinks = add_sinks(slow, 2), quick_sinks = add_sinks(quick, 2);
   for (const auto& sink : slow_sinks)
     sink->is_ready = [&open, s = sink.get()] { return open || s->tokens.size() < 5; };
@@ -300,7 +292,7 @@ TEST_F(EngineEvents, ASlowReaderHoldsUpNobody) {
   // Its pages are given to others when they are needed.
   Engine engine(model, {.max_sequences = 2, .kv_tokens = 256, .snapshot_slots = 2});
   bool open = false;
-  Request slow = make(1, 120, 60), quick = make(2, 150, 100);
+  Request slow = make_request(1, 120, 60), quick = make_request(2, 150, 100);
   const auto sink = add_sinks(slow)[0];
   sink->is_ready = [&] { return open || sink->tokens.size() < 5; };
   engine.submit(slow);

@@ -17,19 +17,11 @@ class EngineLimits : public testing::Test {
  protected:
   SmallModel small;
   model::TextModel& model = small.model;
-
-  static Request make(std::uint64_t seed, std::int64_t prompt, std::int64_t answer) {
-    Request r;
-    r.prompt = numbers(seed, prompt);
-    r.sampling.seed = seed;
-    r.max_tokens = answer;
-    return r;
-  }
 };
 
 TEST_F(EngineLimits, EndsAsAsked) {
   Engine engine(model, {.max_sequences = 4, .kv_tokens = 1024});
-  Request r = make(1, 30, 40);
+  Request r = make_request(1, 30, 40);
   const auto all = alone(model, r);
   const auto ask = [&](const Request& request) {
     Request copy = request;
@@ -88,7 +80,7 @@ TEST_F(EngineLimits, RepetitionEndsAnAnswerWhereABruteSearchWould) {
           same &= script.text[i] == script.text[i + static_cast<std::size_t>(size)];
         if (same) expected = std::min(expected, n);
       }
-    Request r = make(seed, 10, 80);
+    Request r = make_request(seed, 10, 80);
     r.repetition = limit;
     r.make_constraint = [=] { return std::make_unique<Script>(script); };
     const auto sink = add_sinks(r)[0];
@@ -104,7 +96,7 @@ TEST_F(EngineLimits, RepetitionEndsAnAnswerWhereABruteSearchWould) {
 }
 
 TEST_F(EngineLimits, PromptLogprobsAreThoseOfEveryRow) {
-  Request r = make(5, 150, 3);
+  Request r = make_request(5, 150, 3);
   // Rows one by one.
   model::SequencePool pool(*small.backend, model.config(), {.num_tokens = 256});
   model::Sequence sequence = pool.create();
@@ -154,7 +146,7 @@ TEST_F(EngineLimits, TheQueueIsInOrderOrByPriorityAndHasAnEnd) {
     std::vector<int> order;
     std::vector<std::shared_ptr<Collector>> sinks;
     for (int i = 0; i < 6; ++i) {
-      Request r = make(static_cast<std::uint64_t>(i), 20, 5);
+      Request r = make_request(static_cast<std::uint64_t>(i), 20, 5);
       r.priority = 6 - i / 2;
       sinks.push_back(add_sinks(r)[0]);
       sinks.back()->each = [&order, i, first = true](const TokenOutput&) mutable {
@@ -168,11 +160,11 @@ TEST_F(EngineLimits, TheQueueIsInOrderOrByPriorityAndHasAnEnd) {
                                  : (std::vector<int>{0, 1, 2, 3, 4, 5}));
   }
   Engine engine(model, {.max_sequences = 1, .kv_tokens = 512, .queue_timeout_seconds = 0.02});
-  Request r = make(1, 20, 200);
+  Request r = make_request(1, 20, 200);
   const auto first = add_sinks(r)[0];
   engine.submit(r);
   engine.step();
-  Request late = make(2, 20, 2);
+  Request late = make_request(2, 20, 2);
   const auto second = add_sinks(late)[0];
   engine.submit(late);
   engine.step();
@@ -194,7 +186,7 @@ TEST_F(EngineLimits, SecondsSinceStepCountWhileSomethingIsDue) {
   Engine engine(model, {.max_sequences = 1, .kv_tokens = 512});
   const auto nap = [] { std::this_thread::sleep_for(std::chrono::milliseconds(20)); };
   bool reads = false;
-  Request r = make(1, 20, 8);
+  Request r = make_request(1, 20, 8);
   const auto sink = add_sinks(r)[0];
   sink->is_ready = [&] { return reads; };
   engine.submit(r);
@@ -211,7 +203,7 @@ TEST_F(EngineLimits, SecondsSinceStepCountWhileSomethingIsDue) {
   reads = false;
   while (engine.step()) {
   }
-  Request next = make(2, 20, 2);
+  Request next = make_request(2, 20, 2);
   add_sinks(next);
   engine.submit(next);
   engine.step();
@@ -226,7 +218,7 @@ TEST_F(EngineLimits, SecondsSinceStepCountWhileSomethingIsDue) {
 TEST_F(EngineLimits, IdsOfParametersAreCheckedBeforeAnythingIsSaid) {
   Engine engine(model, {.max_sequences = 1, .kv_tokens = 512, .num_tokens = kVocab - 1});
   const auto refused = [&](auto change) {
-    Request r = make(1, 20, 8);
+    Request r = make_request(1, 20, 8);
     add_sinks(r);
     change(r.sampling);
     EXPECT_THROW(engine.submit(r), Error);
@@ -252,7 +244,7 @@ TEST_F(EngineLimits, ForcedTokensComeWhateverParametersSay) {
   Engine engine(model, {.max_sequences = 2, .kv_tokens = 512});
   std::vector<std::vector<std::int32_t>> answers;
   for (const int logprobs : {-1, 2}) {
-    Request r = make(3, 20, 10);
+    Request r = make_request(3, 20, 10);
     r.sampling.num_logprobs = logprobs;
     r.sampling.bad_words = {{7}};
     r.sampling.allowed_token_ids = {1, 2, 3, 4};
@@ -274,7 +266,8 @@ TEST_F(EngineLimits, ForcedTokensComeWhateverParametersSay) {
 TEST_F(EngineLimits, ShortPromptsDontWaitForLongOnesNorAnswersForEither) {
   Engine engine(model,
                 {.max_sequences = 4, .max_step_rows = 128, .kv_tokens = 8192, .snapshot_slots = 0});
-  Request answering = make(1, 10, 1000), huge = make(2, 3500, 5), small_one = make(3, 100, 5);
+  Request answering = make_request(1, 10, 1000), huge = make_request(2, 3500, 5),
+          small_one = make_request(3, 100, 5);
   const auto a = add_sinks(answering)[0], b = add_sinks(huge)[0], c = add_sinks(small_one)[0];
   engine.submit(answering);
   engine.step();
@@ -301,12 +294,12 @@ TEST_F(EngineLimits, PromptsComeInBesideMoreAnswersThanRows) {
   Engine engine(model, {.max_sequences = 6, .max_step_rows = 2, .kv_tokens = 4096});
   std::vector<std::shared_ptr<Collector>> sinks;
   for (std::uint64_t i = 0; i < 4; ++i) {
-    Request r = make(i, 1, 2000);
+    Request r = make_request(i, 1, 2000);
     sinks.push_back(add_sinks(r)[0]);
     engine.submit(r);
   }
   for (int i = 0; i < 40; ++i) engine.step();
-  Request r = make(9, 30, 3);
+  Request r = make_request(9, 30, 3);
   const auto sink = add_sinks(r)[0];
   engine.submit(r);
   for (int i = 0; i < 200; ++i) engine.step();

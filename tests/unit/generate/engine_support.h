@@ -131,6 +131,15 @@ inline std::vector<std::shared_ptr<Collector>> add_sinks(Request& request, std::
   return sinks;
 }
 
+/// A request for `answer` tokens after `prompt` random ones, drawn with the same seed.
+inline Request make_request(std::uint64_t seed, std::int64_t prompt, std::int64_t answer) {
+  Request r;
+  r.prompt = numbers(seed, prompt);
+  r.sampling.seed = seed;
+  r.max_tokens = answer;
+  return r;
+}
+
 inline void run(Engine& engine) {
   int steps = 0;
   while (engine.step()) ASSERT_LT(++steps, 200000) << "the engine doesn't come to an end";
