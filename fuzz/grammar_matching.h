@@ -9,6 +9,7 @@
 
 namespace octet::generate::grammar {
 
+/// Errors: as the members of GrammarMatcher: work beyond the limits.
 inline void match(Rules rules, std::string_view text) {
   static const auto vocabulary = [] {
     std::vector<std::string> tokens;

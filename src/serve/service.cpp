@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <ctime>
 #include <future>
 #include <list>
@@ -23,8 +24,16 @@ constexpr std::size_t kMaxGrammarBytes = std::size_t{1} << 30;
 constexpr std::size_t kMaxGrammars = 1024;
 // Of all that requests hold, those that were dropped above included.
 constexpr std::size_t kMaxProgramBytes = std::size_t{4} << 30;
-// Each may take CompiledGrammar's memory limit.
+// Each may take CompiledGrammar's time and memory limits. Fewer than the threads that read requests
+// (HttpOptions::workers), which those without a grammar need.
 constexpr std::ptrdiff_t kMaxCompiling = 4;
+constexpr std::chrono::seconds kCompileWait{2};
+
+HttpError too_many_grammars(const char* what) {
+  HttpError busy(503, std::string(what) + "; try again later");
+  busy.headers = {{"Retry-After", "5"}};
+  return busy;
+}
 
 }  // namespace
 
@@ -131,17 +140,15 @@ std::string Service::served_name(const std::optional<std::string>& asked) const 
 }
 
 GrammarPtr Service::compile(const std::function<generate::grammar::Rules()>& make) {
-  impl_->compiling.acquire();
+  if (!impl_->compiling.try_acquire_for(kCompileWait))
+    throw too_many_grammars("too many slow grammars are being compiled");
   struct Release {
     Impl& impl;
     ~Release() { impl.compiling.release(); }
   } const release{*impl_};
   const auto words = vocabulary();
-  if (words->program_bytes() > kMaxProgramBytes) {
-    HttpError busy(503, "too many large grammars are in use; try again later");
-    busy.headers = {{"Retry-After", "5"}};
-    throw busy;
-  }
+  if (words->program_bytes() > kMaxProgramBytes)
+    throw too_many_grammars("too many large grammars are in use");
   return CompiledGrammar::compile(make(), words);
 }
 
@@ -184,6 +191,8 @@ GrammarPtr Service::grammar(const std::string& cache_key,
       impl_->grammars.erase(at);
     }
   }
+  if (!mine && future.wait_for(kCompileWait) != std::future_status::ready)
+    throw too_many_grammars("another request's compilation of this grammar is not done");
   try {
     return future.get();
   } catch (const HttpError&) {

@@ -68,7 +68,8 @@ class Service {
   /// The name as it goes into the response. Errors: HttpError 404 that lists the served names.
   std::string served_name(const std::optional<std::string>& asked) const;
   /// A grammar by its sources' hash; compiled at most once at a time, kept in memory (LRU,
-  /// bounded). Errors: HttpError 400; 503 if what requests hold is too large.
+  /// bounded). Errors: HttpError 400; 503 if what requests hold is too large, or if others that are
+  /// compiled leave no place for two seconds.
   std::shared_ptr<const generate::grammar::CompiledGrammar> grammar(
       const std::string& cache_key, const std::function<generate::grammar::Rules()>& make,
       const std::string& param);

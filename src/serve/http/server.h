@@ -30,7 +30,7 @@ struct HttpOptions {
   bool allow_credentials = false;
   std::size_t max_body_bytes = std::size_t{256} << 20, max_header_bytes = 64 << 10,
               max_uri_bytes = 8 << 10, stream_queue_bytes = 1 << 20;
-  int max_connections = 4096, io_threads = 1, workers = 2;
+  int max_connections = 4096, io_threads = 1, workers = 8;
   double keep_alive_seconds = 75, header_seconds = 10, body_idle_seconds = 30,
          write_stall_seconds = 300, handshake_seconds = 10;
   /// Requests that wait for a worker; more get 503.

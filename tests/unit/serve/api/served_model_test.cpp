@@ -2,6 +2,10 @@
 #include "served_model.h"
 
 #include <algorithm>
+#include <future>
+#include <thread>
+
+#include "generate/grammar/sources.h"
 
 namespace octet::serve {
 namespace {
@@ -110,8 +114,9 @@ TEST(ServedModel, StreamedAndWholeAnswersAreTheSame) {
     expect_same(a, b);
     EXPECT_EQ(a.usage.at("completion_tokens"), b.usage.at("completion_tokens")) << fields;
     EXPECT_EQ(a.usage.at("completion_tokens_details"), b.usage.at("completion_tokens_details"));
-    if (fields.find("\"logprobs\":true") != std::string::npos)
+    if (fields.find("\"logprobs\":true") != std::string::npos) {
       EXPECT_EQ(static_cast<std::int64_t>(a.logprobs), a.usage.at("completion_tokens").as_int64());
+    }
   }
 }
 
@@ -444,6 +449,40 @@ TEST(ServedModel, AGrammarBeyondTheLimitsIsItsOwnRequestsFault) {
   EXPECT_NE(to_json(error).find("the grammar leads to more places"), std::string::npos);
   other->wait();
   expect_same(alone, join(other->frames()));
+}
+
+TEST(ServedModel, SlowGrammarsLeaveThreadsToOthers) {
+  ServedModel served({}, {}, false);
+  std::promise<void> go;
+  const std::shared_future<void> gone = go.get_future().share();
+  std::atomic<int> begun = 0, compiled = 0;
+  const auto slow = [&] {
+    ++begun;
+    gone.wait();
+    return generate::grammar::parse_ebnf("root ::= \"a\"");
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&, i] {
+      served.service().grammar("slow" + std::to_string(i), slow, "grammar");
+      ++compiled;
+    });
+  while (begun < 4) std::this_thread::yield();
+  const auto refusal = [&](const std::string& key) {
+    try {
+      served.service().grammar(key, slow, "grammar");
+    } catch (const HttpError& e) {
+      return e.status();
+    }
+    return 200;
+  };
+  EXPECT_EQ(refusal("one more"), 503);
+  EXPECT_EQ(refusal("slow0"), 503) << "who waits for somebody's compilation holds a thread, too";
+  go.set_value();
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(compiled, 4);
+  EXPECT_EQ(refusal("one more"), 200);
+  EXPECT_EQ(begun, 5);
 }
 
 TEST(ServedModel, SlowReadersWaitAndLoseNothing) {
