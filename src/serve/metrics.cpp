@@ -192,6 +192,13 @@ void Metrics::Impl::add_vllm(MetricFamilies& f, const generate::EngineStatus& e)
   const double kv = share(e.kv_pages_used, e.kv_pages_total);
   f.gauge("vllm:num_requests_running", "Answers that are stepped.", double(e.running));
   f.gauge("vllm:num_requests_waiting", "Requests that wait for a place.", double(e.waiting));
+  const std::string by_reason_text = "Requests that wait, by what they wait for.";
+  f.gauge("vllm:num_requests_waiting_by_reason", by_reason_text, double(e.waiting),
+          {{"reason", "capacity"}});
+  f.gauge("vllm:num_requests_waiting_by_reason", by_reason_text, 0, {{"reason", "deferred"}});
+  for (const char* sleep : {"awake", "weights_offloaded", "discard_all"})
+    f.gauge("vllm:engine_sleep_state", "1 for the state that the engine is in; it never sleeps.",
+            sleep == std::string_view("awake"), {{"sleep_state", sleep}});
   f.gauge("vllm:kv_cache_usage_perc", "Share of KV pages in use, 0 to 1.", kv);
   f.gauge("vllm:gpu_cache_usage_perc", "Older name of vllm:kv_cache_usage_perc.", kv);
   f.counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.",
@@ -204,6 +211,8 @@ void Metrics::Impl::add_vllm(MetricFamilies& f, const generate::EngineStatus& e)
             double(e.preemptions));
   f.counter("vllm:prompt_tokens_total", "Prompt tokens, cached ones included.",
             double(e.prompt_tokens + e.prefix_hit_tokens));
+  f.counter("vllm:prompt_tokens_cached_total", "Prompt tokens taken from the prefix cache.",
+            double(e.prefix_hit_tokens));
   const std::string by_source = "Prompt tokens by where they came from.";
   f.counter("vllm:prompt_tokens_by_source_total", by_source, double(e.prompt_tokens),
             {{"source", "local_compute"}});
