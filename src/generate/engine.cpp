@@ -200,6 +200,10 @@ EngineStatus Engine::Impl::status_now() const {
   const std::lock_guard lock(mutex);
   EngineStatus s = status;
   s.waiting += static_cast<std::int64_t>(inbox.size());
+  if (const std::int64_t work = text_model.work_done(); busy && work != seen_work) {
+    seen_work = work;
+    last_progress = Clock::now();
+  }
   s.seconds_since_step = busy ? seconds_between(last_progress, Clock::now()) : 0;
   return s;
 }
