@@ -259,7 +259,8 @@ void serve_model(const ServeFlags& flags) {
             : LoadedModel(flags.model, machine, flags.compute,
                           {.num_tokens = 64, .kv_dtype = plan.engine.kv_dtype},
                           flags.log_format == "json",
-                          [&state](double share) { state.set_progress(share); });
+                          [&state](double share) { state.set_progress(share); },
+                          [&flags](const std::string& line) { report_line(flags, line); });
   plan.engine.num_tokens = loaded.tokenizer->size();
   generate::Engine engine(*loaded.model, plan.engine);
   serve::Service service(service_options(flags, checkpoint), *loaded.tokenizer,

@@ -18,15 +18,18 @@ std::int64_t number(std::size_t bytes) {
 
 }  // namespace
 
-void report_notes(const ServeFlags& flags) {
+void report_line(const ServeFlags& flags, const std::string& line) {
   constexpr std::string_view kWarning = "warning: ";
-  for (const std::string& note : flags.notes)
-    if (!as_json(flags))
-      fmt::print(stderr, "octet: {}\n", note);
-    else if (note.starts_with(kWarning))
-      serve::log(LogLevel::warning, note.substr(kWarning.size()));
-    else
-      serve::log(LogLevel::info, note);
+  if (!as_json(flags))
+    fmt::print(stderr, "octet: {}\n", line);
+  else if (line.starts_with(kWarning))
+    serve::log(LogLevel::warning, line.substr(kWarning.size()));
+  else
+    serve::log(LogLevel::info, line);
+}
+
+void report_notes(const ServeFlags& flags) {
+  for (const std::string& note : flags.notes) report_line(flags, note);
 }
 
 void report_memory(const ServeFlags& flags, const ServePlan& plan) {
