@@ -214,8 +214,7 @@ std::unique_ptr<model::WeightCache> open_weight_cache(const std::string& name, M
 
 LoadedModel::LoadedModel(const std::string& model_name, Machine& machine,
                          const ComputeOptions& options, const model::PoolOptions& caches,
-                         bool quiet, const std::function<void(double)>& on_progress,
-                         const Say& say)
+                         bool quiet, const std::function<void(double)>& on_progress, const Say& say)
     : name(model_name),
       checkpoint(checkpoint::Checkpoint::open(checkpoint::locate_model(model_name))) {
   require_memory(checkpoint, caches, options.memory_limit());

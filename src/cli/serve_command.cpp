@@ -137,8 +137,7 @@ Life begin_life() {
                           serve::Service& service, const ServeFlags& flags, Life life) {
   const double now = std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
   const bool allowed = life.history.may_restart(now), again = flags.auto_restart && allowed;
-  serve::log(LogLevel::error,
-             "the engine has failed: " + status_text(service.engine().status()),
+  serve::log(LogLevel::error, "the engine has failed: " + status_text(service.engine().status()),
              {{"restarts", again ? "yes" : "no"}, {"threads", threads_text()}});
   for (const std::string& line : service.describe_running(32))
     serve::log(LogLevel::error, "under way: " + line);
@@ -154,12 +153,13 @@ Life begin_life() {
   flush(3);
   if (!again) {
     serve::log(LogLevel::error,
-               allowed ? "--no-auto-restart: the process ends"
-                       : fmt::format("the engine failed {} times within {:.0f} minutes; the process "
-                                     "ends. If the steps of this model take long on this machine, "
-                                     "raise --watchdog-timeout or lower --max-num-batched-tokens; "
-                                     "else report it with the lines above",
-                                     RestartHistory::kMost + 1, RestartHistory::kSeconds / 60));
+               allowed
+                   ? "--no-auto-restart: the process ends"
+                   : fmt::format("the engine failed {} times within {:.0f} minutes; the process "
+                                 "ends. If the steps of this model take long on this machine, "
+                                 "raise --watchdog-timeout or lower --max-num-batched-tokens; "
+                                 "else report it with the lines above",
+                                 RestartHistory::kMost + 1, RestartHistory::kSeconds / 60));
     leave_without_the_engine();
   }
   HandedSocket socket = life.socket.value_or(HandedSocket{-1, kOwnSocket});
@@ -256,11 +256,11 @@ void serve_model(const ServeFlags& flags) {
   // The plan has counted everything.
   const LoadedModel loaded =
       dummy ? LoadedModel(flags.model, machine, *dummy)
-            : LoadedModel(flags.model, machine, flags.compute,
-                          {.num_tokens = 64, .kv_dtype = plan.engine.kv_dtype},
-                          flags.log_format == "json",
-                          [&state](double share) { state.set_progress(share); },
-                          [&flags](const std::string& line) { report_line(flags, line); });
+            : LoadedModel(
+                  flags.model, machine, flags.compute,
+                  {.num_tokens = 64, .kv_dtype = plan.engine.kv_dtype}, flags.log_format == "json",
+                  [&state](double share) { state.set_progress(share); },
+                  [&flags](const std::string& line) { report_line(flags, line); });
   plan.engine.num_tokens = loaded.tokenizer->size();
   generate::Engine engine(*loaded.model, plan.engine);
   serve::Service service(service_options(flags, checkpoint), *loaded.tokenizer,

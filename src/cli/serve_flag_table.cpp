@@ -190,7 +190,8 @@ const ServeFlag kHttp[] = {
     {"shutdown-timeout", K::number, &F::shutdown_timeout, "SECONDS",
      "that running answers get after SIGTERM", 0, 86400},
     {"watchdog-timeout", K::number, &F::watchdog_timeout, "SECONDS",
-     "without progress, with work to do, after which the engine has failed: its answers end with an "
+     "without progress, with work to do, after which the engine has failed: its answers end with "
+     "an "
      "error, and the server restarts; 0: off",
      0, 86400},
     {"auto-restart", K::boolean, &F::auto_restart, "",

@@ -29,8 +29,8 @@ void forget_handed_socket();
 /// When the process replaced itself: what it hands to itself in $OCTET_RESTARTS.
 class RestartHistory {
  public:
-  static constexpr int kMost = 3;           ///< restarts
-  static constexpr double kSeconds = 600;   ///< in so long
+  static constexpr int kMost = 3;          ///< restarts
+  static constexpr double kSeconds = 600;  ///< in so long
   static constexpr const char* kVariable = "OCTET_RESTARTS";
 
   /// Whatever is no list of times is none.

@@ -67,8 +67,8 @@ class TextModel {
 
   /// Called after the embedding (-1) and after each layer with the residual stream.
   std::function<void(std::int64_t layer, TensorView x)> observer;
-  /// Layers that steps went through and pieces of logits, since the start: whether a step that takes
-  /// minutes moves on. Any thread.
+  /// Layers that steps went through and pieces of logits, since the start: whether a step that
+  /// takes minutes moves on. Any thread.
   std::int64_t work_done() const { return work_done_.load(std::memory_order_relaxed); }
 
   std::size_t weight_bytes() const;  ///< packed linears incl. lm_head

@@ -265,7 +265,8 @@ struct Untold {
       try {
         told = job->try_fail(error);
       } catch (const std::exception& e) {
-        log(LogLevel::error, "a failure could not be told", {{"error", std::string_view(e.what())}});
+        log(LogLevel::error, "a failure could not be told",
+            {{"error", std::string_view(e.what())}});
       }
       if (!told) std::this_thread::sleep_for(std::chrono::milliseconds(5));
       const std::scoped_lock lock(mutex);

@@ -57,13 +57,13 @@ def watched(*flags, **more):
 
 def freeze_engine(server, thread=WORKER):
     """The engine makes no step from here on. Needs an answer under way."""
-    def tokens():
-        return server.metrics()["vllm:generation_tokens_total"]
-
     def stuck():
-        before = tokens()
-        time.sleep(0.2)
-        return tokens() == before
+        if thread == WORKER:
+            return freeze.waits(server.process.pid, "octet-engine")
+        try:  # what the watchdog itself looks at is free
+            return server.open("GET", "/metrics", timeout=5).close() is None
+        except OSError:
+            return False
     return freeze.Frozen(server.process.pid, thread).until(stuck).bury()
 
 
@@ -80,17 +80,15 @@ class Prober(threading.Thread):
 
     def __init__(self, port):
         super().__init__(daemon=True)
-        self.port, self.answers, self.slowest, self.over = port, [], 0, False
+        self.port, self.answers, self.over = port, [], False
 
     def run(self):
         while not self.over:
-            begin = time.monotonic()
             try:
                 with Client(self.port) as client:
                     self.answers.append(client.send(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").head()[0])
             except (OSError, EOFError) as e:
                 self.answers.append(repr(e))
-            self.slowest = max(self.slowest, time.monotonic() - begin)
             time.sleep(0.02)
 
     def stop(self):
@@ -116,7 +114,6 @@ def test_the_server_restarts_when_a_step_hangs(large):
     prober = Prober(server.port)
     prober.start()
     freeze_engine(server)
-    begin = time.monotonic()
     for client in chat, logprobs, completion:
         got, done = events(b"".join(client.chunks()))
         assert done and got[-1]["error"]["code"] == 500 and "engine has failed" in got[-1]["error"]["message"]
@@ -129,14 +126,12 @@ def test_the_server_restarts_when_a_step_hangs(large):
         assert client.head()[0] == 500
         body = json.loads(client.body())
         assert "engine has failed" in body["error"]["message"], body
-    assert time.monotonic() - begin < SECONDS + 3
     wait_for(lambda: "restarted after" in server.text())
-    # It loads now; who came while nobody accepted was not refused.
-    loading = server.status("GET", "/health")[0] == 503
     server.wait_until_ready()
+    # Who came while nobody accepted was not refused.
     answers = prober.stop()
     assert set(answers) == {200}, answers
-    assert loading and server.process.poll() is None and server.process.pid == pid
+    assert server.process.poll() is None and server.process.pid == pid
     assert server.post("/v1/chat/completions", SHORT)["usage"]["completion_tokens"] == 4
     assert server.metrics()["octet:watchdog_stalls_total"] == 1
     text = server.text()
@@ -167,9 +162,11 @@ def test_whoever_asks_meanwhile_is_answered():
 
 def test_without_auto_restart_it_ends_with_status_70():
     server = watched("--no-auto-restart")
-    slow = Client(server.port, receive_buffer=4096).ask(long())
+    slow = Client(server.port, receive_buffer=4096).ask(long(logprobs=True, top_logprobs=20))
+    wait_for(lambda: server.metrics()["vllm:generation_tokens_total"] > 0)
+    wait_for(lambda: freeze.waits(server.process.pid, "octet-engine"))  # for its reader
     whole = Client(server.port).ask(long(stream=False))
-    wait_for(lambda: server.metrics()["vllm:generation_tokens_total"] > 4000)
+    wait_for(lambda: server.metrics()["vllm:num_requests_running"] == 2)
     freeze_engine(server)
     assert whole.head()[0] == 500
     # A client that doesn't read holds the end up, for seconds.
@@ -275,17 +272,8 @@ def test_a_unix_socket_stays_over_a_restart(tmp_path):
             self.buffer = b""
     inode = os.stat(path).st_ino
     client = UnixClient().ask(long(stream=False))
-    time.sleep(0.3)
-    frozen = freeze.Frozen(server.process.pid, WORKER)
-    cpu = f"/proc/{server.process.pid}/stat"
-
-    def idle():
-        def used():
-            return sum(map(int, open(cpu).read().rpartition(") ")[2].split()[11:13]))
-        before = used()
-        time.sleep(0.3)
-        return used() == before
-    frozen.until(idle).bury()
+    wait_for(lambda: not freeze.waits(server.process.pid, "octet-engine"))
+    freeze_engine(server)
     assert client.head()[0] == 500
     wait_for(lambda: server.text().count("ready at") == 2)
     assert os.stat(path).st_ino == inode

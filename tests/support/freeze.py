@@ -23,6 +23,17 @@ def thread_ids(pid):
     return out
 
 
+def waits(pid, name, seconds=0.2):
+    """Whether a thread does nothing but wait, all the time. Who has work and no CPU doesn't."""
+    tid, = thread_ids(pid)[name]
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if pathlib.Path(f"/proc/{pid}/task/{tid}/stat").read_text().rpartition(") ")[2][0] != "S":
+            return False
+        time.sleep(0.005)
+    return True
+
+
 def _ptrace(request, tid):
     if libc.ptrace(request, tid, None, None) != 0:
         error = ctypes.get_errno()

@@ -13,15 +13,15 @@ namespace octet::serve {
 /// Unix socket's file if it still is its own.
 class ListenSocket {
  public:
-  /// listen_fd of the options, or uds, or host and port. A Unix socket's file that nobody listens on
-  /// any more is replaced. Errors: AddressInUse; unavailable with errno's text; invalid_argument for
-  /// a path that is too long or is no socket, and for a listen_fd that does not listen.
+  /// listen_fd of the options, or uds, or host and port. A Unix socket's file that nobody listens
+  /// on any more is replaced. Errors: AddressInUse; unavailable with errno's text; invalid_argument
+  /// for a path that is too long or is no socket, and for a listen_fd that does not listen.
   explicit ListenSocket(const HttpOptions& options);
   ~ListenSocket();
   ListenSocket(const ListenSocket&) = delete;
   ListenSocket& operator=(const ListenSocket&) = delete;
 
-  int release();  ///< the descriptor, for the caller to close
+  int release();                       ///< the descriptor, for the caller to close
   void keep_path() { path_.clear(); }  ///< its file stays
   int family() const { return family_; }
   int port() const { return port_; }                         ///< 0 for a Unix socket

@@ -10,12 +10,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
+#include <cerrno>
+#include <cstring>
 #include <future>
 #include <optional>
 #include <thread>
@@ -286,7 +286,8 @@ void HttpServer::stop() {
 }
 
 HttpStatus HttpServer::status() const {
-  return {.connections = impl_->shared->connections, .exchanges = impl_->shared->exchanges,
+  return {.connections = impl_->shared->connections,
+          .exchanges = impl_->shared->exchanges,
           .unanswered = impl_->shared->unanswered};
 }
 

@@ -104,7 +104,9 @@ std::string replaced(const std::string& script, int at, pid_t& child, int& port)
     std::thread([] {
       for (std::atomic<int> spin = 0;;) ++spin;
     }).detach();
-    ProgramImage image{"/bin/sh", {"sh", "-c", script, "name", "a b", ""}, {{"PATH", ::getenv("PATH")}, {"KEPT", "x=y"}}};
+    ProgramImage image{"/bin/sh",
+                       {"sh", "-c", script, "name", "a b", ""},
+                       {{"PATH", ::getenv("PATH")}, {"KEPT", "x=y"}}};
     const std::string problem = replace_process(std::move(image), {at, "octet-own"});
     ::_exit(problem.empty() ? 1 : 99);
   }
@@ -112,7 +114,8 @@ std::string replaced(const std::string& script, int at, pid_t& child, int& port)
   ::close(made);
   std::string text;
   char bytes[4096];
-  for (ssize_t n; (n = ::read(out[0], bytes, sizeof bytes)) > 0;) text.append(bytes, static_cast<std::size_t>(n));
+  for (ssize_t n; (n = ::read(out[0], bytes, sizeof bytes)) > 0;)
+    text.append(bytes, static_cast<std::size_t>(n));
   ::close(out[0]);
   int status = 0;
   ::waitpid(child, &status, 0);

@@ -101,7 +101,8 @@ TEST(StallAlarm, ThreadsAreToldByTheirNamesAndWhatTheyDo) {
   named.wait(false);
   std::string text;
   do text = threads_text();
-  while (text.find(") R a name that S") == std::string::npos && text.find("that R") != std::string::npos);
+  while (text.find(") R a name that S") == std::string::npos &&
+         text.find("that R") != std::string::npos);
   EXPECT_NE(text.find(") R a name that S"), std::string::npos) << text;
   over = true;
   over.notify_all();

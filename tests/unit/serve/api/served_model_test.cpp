@@ -487,12 +487,13 @@ TEST(ServedModel, WhenTheEnginesThreadHangsTheOthersHearOfIt) {
   ServedModel m;
   const std::string fields = R"("max_tokens":2000,"ignore_eos":true)";
   std::vector<std::shared_ptr<test::FakeClient>> streams, plain;
-  const auto both = m.start(
-      "POST", "/v1/completions", R"({"prompt":["a","b"],"stream":true,)" + fields + "}");
+  const auto both =
+      m.start("POST", "/v1/completions", R"({"prompt":["a","b"],"stream":true,)" + fields + "}");
   streams.push_back(m.start("POST", "/v1/chat/completions", chat(fields + R"(,"stream":true)")));
-  streams.push_back(m.start("POST", "/v1/chat/completions",
-                            chat(fields + R"(,"stream":true,"logprobs":true)")));
-  streams.push_back(m.start("POST", "/v1/chat/completions", chat(fields + R"(,"n":2,"stream":true)")));
+  streams.push_back(
+      m.start("POST", "/v1/chat/completions", chat(fields + R"(,"stream":true,"logprobs":true)")));
+  streams.push_back(
+      m.start("POST", "/v1/chat/completions", chat(fields + R"(,"n":2,"stream":true)")));
   for (const char* path : {"/v1/chat/completions", "/v1/messages"})
     for (int i = 0; i < 20; ++i) plain.push_back(m.start("POST", path, chat(fields)));
   until([&] { return m.engine().status().running == 8 && m.engine().status().steps > 20; });
@@ -503,9 +504,8 @@ TEST(ServedModel, WhenTheEnginesThreadHangsTheOthersHearOfIt) {
   EXPECT_EQ(lines.size(), 45U);
   EXPECT_EQ(m.service().describe_running(3).size(), 3U);
   const auto count = [&](const char* part) {
-    return std::ranges::count_if(lines, [&](const std::string& line) {
-      return line.find(part) != std::string::npos;
-    });
+    return std::ranges::count_if(
+        lines, [&](const std::string& line) { return line.find(part) != std::string::npos; });
   };
   EXPECT_EQ(count("its listener is being called"), 1) << fmt::format("{}", fmt::join(lines, "\n"));
   EXPECT_GE(count("answering, "), 3);
@@ -521,10 +521,10 @@ TEST(ServedModel, WhenTheEnginesThreadHangsTheOthersHearOfIt) {
     const auto frames = client.frames();
     EXPECT_GE(frames.size(), 3U);
     EXPECT_EQ(frames.back(), "[DONE]");
-    EXPECT_EQ(std::ranges::count_if(frames, [](const std::string& f) {
-                return f.find("\"error\"") != std::string::npos;
-              }),
-              static_cast<std::ptrdiff_t>(errors));
+    EXPECT_EQ(
+        std::ranges::count_if(
+            frames, [](const std::string& f) { return f.find("\"error\"") != std::string::npos; }),
+        static_cast<std::ptrdiff_t>(errors));
     EXPECT_NE(frames[frames.size() - 2].find("it hangs"), std::string::npos);
   };
   for (const auto& client : streams) {

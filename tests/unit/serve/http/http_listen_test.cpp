@@ -1,10 +1,10 @@
 // Where the server listens and how: TLS, Unix sockets, taken addresses, keys and certificates that
 // change.
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cstddef>
