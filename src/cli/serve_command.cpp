@@ -143,14 +143,16 @@ Life begin_life() {
     serve::log(LogLevel::error, "under way: " + line);
   state.fail_with(again ? "The engine has failed; the server restarts" : "The engine has failed");
   server.drain();
-  const std::size_t untold = service.fail_running(
-      serve::HttpError(500, "the engine has failed; the answer is lost"), std::chrono::seconds(2));
+  const auto begin = Clock::now();
+  const std::size_t untold =
+      service.fail_running(serve::HttpError(500, "the engine has failed; the answer is lost"),
+                           std::chrono::milliseconds(1500));
   if (untold > 0)
     serve::log(LogLevel::warning, fmt::format("{} answers could not be told", untold));
   const auto flush = [&](double seconds) {
     wait_until([&] { return server.status().unanswered == 0; }, seconds);
   };
-  flush(3);
+  flush(4 - seconds_since(begin));
   if (!again) {
     serve::log(LogLevel::error,
                allowed
@@ -166,10 +168,12 @@ Life begin_life() {
   std::string problem;
   try {
     socket.fd = server.hand_over();
-    flush(1);
+    flush(0.5);
     // Connections that end with their response have shut down by then.
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    if (!interrupted()) {
+    if (interrupted()) {
+      serve::log(LogLevel::info, "asked to end");
+    } else {
       serve::log(LogLevel::warning, "restarting");
       life.image.variables[RestartHistory::kVariable] = life.history.with(now);
       problem = replace_process(std::move(life.image), socket);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 namespace octet::cli {
 
@@ -38,16 +39,24 @@ std::string status_text(const generate::EngineStatus& s) {
 }
 
 std::string threads_text() {
-  std::string text;
+  std::map<std::string, std::map<char, int>> threads;
   std::error_code error;
   for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task", error)) {
     // "7 (octet-engine) R ...": a name may hold anything, the last parenthesis is its end.
     std::string line;
     std::getline(std::ifstream(thread.path() / "stat"), line);
     const std::size_t begin = line.find('('), end = line.rfind(") ");
-    if (begin == std::string::npos || end == std::string::npos) continue;
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ",
-                        line.substr(begin + 1, end - begin - 1), line.substr(end + 2, 1));
+    if (begin == std::string::npos || end == std::string::npos || end + 2 >= line.size()) continue;
+    std::string name = line.substr(begin + 1, end - begin - 1);
+    const std::size_t last = name.find_last_not_of("0123456789");
+    if (last != std::string::npos && last + 1 < name.size() && name[last] == '-') name.resize(last);
+    ++threads[name][line[end + 2]];
+  }
+  std::string text;
+  for (const auto& [name, states] : threads) {
+    text += (text.empty() ? "" : ", ") + name;
+    for (const auto& [state, count] : states)
+      text += count == 1 ? fmt::format(" {}", state) : fmt::format(" {}{}", count, state);
   }
   return text;
 }

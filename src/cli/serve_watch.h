@@ -24,7 +24,8 @@ class StallAlarm {
 /// The numbers of a status on one line, for the log.
 std::string status_text(const generate::EngineStatus& status);
 
-/// The process's threads and what the kernel says of each: "octet-engine R, octet-pool-1 S".
+/// The process's threads and what the kernel says of each (proc(5): R runs, S sleeps, D can't be
+/// woken): "octet-engine S, octet-pool 3R 12S".
 std::string threads_text();
 
 }  // namespace octet::cli

@@ -23,12 +23,17 @@ def thread_ids(pid):
     return out
 
 
+def _state(tid):
+    """R: it runs, or would if it had a CPU; S: it waits."""
+    return pathlib.Path(f"/proc/{tid}/stat").read_text().rpartition(") ")[2][0]
+
+
 def waits(pid, name, seconds=0.2):
-    """Whether a thread does nothing but wait, all the time. Who has work and no CPU doesn't."""
+    """Whether a thread does nothing but wait, all the time."""
     tid, = thread_ids(pid)[name]
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if pathlib.Path(f"/proc/{pid}/task/{tid}/stat").read_text().rpartition(") ")[2][0] != "S":
+        if _state(tid) != "S":
             return False
         time.sleep(0.005)
     return True
@@ -58,7 +63,9 @@ class Frozen:
         while not stuck():
             assert time.monotonic() < end, "the thread could not be stopped at such a place"
             _ptrace(CONT, self.tid)
-            time.sleep(0.01)
+            time.sleep(0.001)
+            while _state(self.tid) != "R" and time.monotonic() < end:
+                pass  # it would be stopped where it waits for work
             self.stop()
         return self
 

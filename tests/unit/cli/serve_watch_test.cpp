@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
+#include <vector>
 
 #include "runtime/base/system.h"
 
@@ -90,20 +92,26 @@ TEST(StallAlarm, TheLineHoldsWhatIsAskedOfOperators) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
 }
 
-TEST(StallAlarm, ThreadsAreToldByTheirNamesAndWhatTheyDo) {
-  std::atomic<bool> over = false, named = false;
-  std::jthread thread([&] {
-    name_this_thread(") R a name that is too long");
-    named = true;
-    named.notify_all();
-    over.wait(false);
-  });
-  named.wait(false);
+TEST(ThreadsText, TellsNamesAndWhatTheyDo) {
+  std::atomic<int> named = 0;
+  std::atomic<bool> over = false;
+  std::vector<std::jthread> threads;
+  for (const char* name : {") R a-name that is too long", "crew-1", "crew-22", "crew-3"})
+    threads.emplace_back([&, name] {
+      name_this_thread(name);
+      ++named;
+      over.wait(false);
+    });
   std::string text;
-  do text = threads_text();
-  while (text.find(") R a name that S") == std::string::npos &&
-         text.find("that R") != std::string::npos);
-  EXPECT_NE(text.find(") R a name that S"), std::string::npos) << text;
+  for (int i = 0; i < 10000; ++i) {
+    text = threads_text();
+    if (named == 4 && text.find("that S") != std::string::npos &&
+        text.find("3S") != std::string::npos)
+      break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_NE(text.find(") R a-name that S"), std::string::npos) << text;
+  EXPECT_NE(text.find("crew 3S"), std::string::npos) << text;
   over = true;
   over.notify_all();
 }
