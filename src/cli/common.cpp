@@ -178,15 +178,22 @@ void require_memory(const checkpoint::Checkpoint& checkpoint, const model::PoolO
 namespace {
 
 // Packed weights of an earlier start, or room to keep those of this one.
+using Say = std::function<void(const std::string&)>;
+
 std::unique_ptr<model::WeightCache> open_weight_cache(const std::string& name, Machine& machine,
                                                       const ComputeOptions& options,
                                                       const checkpoint::Checkpoint& checkpoint,
                                                       bool quiet,
-                                                      const std::function<void(double)>& tell) {
+                                                      const std::function<void(double)>& tell,
+                                                      const Say& say) {
   model::WeightCacheOptions o = options.weight_cache_options();
   const bool first = machine.ranks->rank() == 0;
-  o.say = [first](const std::string& line) {
-    if (first) fmt::print(stderr, "octet: {}\n", line);
+  o.say = [first, say](const std::string& line) {
+    if (!first) return;
+    if (say)
+      say(line);
+    else
+      fmt::print(stderr, "octet: {}\n", line);
   };
   // Usually over before anybody could read it.
   const auto begin = std::chrono::steady_clock::now();
@@ -207,14 +214,15 @@ std::unique_ptr<model::WeightCache> open_weight_cache(const std::string& name, M
 
 LoadedModel::LoadedModel(const std::string& model_name, Machine& machine,
                          const ComputeOptions& options, const model::PoolOptions& caches,
-                         bool quiet, const std::function<void(double)>& on_progress)
+                         bool quiet, const std::function<void(double)>& on_progress, const Say& say)
     : name(model_name),
       checkpoint(checkpoint::Checkpoint::open(checkpoint::locate_model(model_name))) {
   require_memory(checkpoint, caches, options.memory_limit());
   // A vocabulary of 248,000 takes as long to read as 4 GB of weights to verify.
   auto reading = std::async(std::launch::async,
                             [this] { return tokenizer::Tokenizer::load(checkpoint.folder()); });
-  weight_cache = open_weight_cache(model_name, machine, options, checkpoint, quiet, on_progress);
+  weight_cache =
+      open_weight_cache(model_name, machine, options, checkpoint, quiet, on_progress, say);
   tokenizer = std::make_unique<tokenizer::Tokenizer>(reading.get());
   check_tokenizer(checkpoint.config().text.vocab_size);
   Progress progress("loading " + model_name, checkpoint.config().text.num_hidden_layers, "layers",

@@ -48,10 +48,11 @@ struct Machine {
 struct LoadedModel {
   /// quiet: no progress while the weights are packed. Errors: as Checkpoint, Tokenizer, TextModel;
   /// out_of_memory with a table, before anything is allocated. on_progress: share that is done,
-  /// 0..1.
+  /// 0..1. say: told in a line what the weight cache does, by any thread; empty: standard error.
   LoadedModel(const std::string& name, Machine& machine, const ComputeOptions& options,
               const model::PoolOptions& caches, bool quiet,
-              const std::function<void(double)>& on_progress = {});
+              const std::function<void(double)>& on_progress = {},
+              const std::function<void(const std::string&)>& say = {});
   /// The checkpoint's tokenizer before random weights. Its memory is the caller's to plan. Errors:
   /// as above.
   LoadedModel(const std::string& name, Machine& machine, const DummyWeights& weights);

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <thread>
@@ -5,9 +7,10 @@
 #include "checkpoint/locate.h"
 #include "cli/common.h"
 #include "cli/serve_plan.h"
+#include "cli/serve_report.h"
+#include "cli/serve_restart.h"
 #include "cli/serve_setup.h"
 #include "cli/serve_watch.h"
-#include "runtime/base/progress.h"
 #include "runtime/base/system.h"
 #include "serve/api/routes.h"
 #include "serve/log.h"
@@ -37,29 +40,27 @@ void install_server_signals() {
 }
 
 constexpr double kStatusSeconds = 10;
+// sysexits.h: EX_SOFTWARE.
+constexpr int kEngineFailed = 70;
 
 // Looks at the engine now and then: a line of throughput while it works, an alarm when it hangs.
 class Watch {
  public:
-  Watch(serve::Service& service, bool quiet) : service_(service), quiet_(quiet) {
+  Watch(serve::Service& service, const ServeFlags& flags)
+      : service_(service), quiet_(flags.disable_log_stats), alarm_(flags.watchdog_timeout) {
     last_ = service.engine().status();
   }
-  void look() {
+  /// True when it has failed.
+  bool look() {
     const generate::EngineStatus now = service_.engine().status();
-    const StallAlarm::Change change = alarm_.look(now);
-    if (change == StallAlarm::Change::stalled) {
-      service_.metrics().count_watchdog_stall();
-      serve::log(LogLevel::error, "no step of the engine for a minute: " + status_text(now));
-      service_.set_state(serve::Service::State::failed);
-    } else if (change == StallAlarm::Change::recovered) {
-      serve::log(LogLevel::info, "the engine steps again");
-      service_.set_state(serve::Service::State::ready);
-    }
-    if (quiet_ || seconds_since(at_) < kStatusSeconds) return;
+    const bool failed = alarm_.look(now, seconds_since(looked_));
+    looked_ = Clock::now();
+    if (quiet_ || seconds_since(at_) < kStatusSeconds) return failed;
     if (const serve::Throughput t = serve::throughput(last_, now, seconds_since(at_)); t.active)
       serve::log_throughput(t);
     last_ = now;
     at_ = Clock::now();
+    return failed;
   }
 
  private:
@@ -67,33 +68,8 @@ class Watch {
   const bool quiet_;
   StallAlarm alarm_;
   generate::EngineStatus last_;
-  Clock::time_point at_ = Clock::now();
+  Clock::time_point at_ = Clock::now(), looked_ = at_;
 };
-
-// What a person needs to begin.
-void print_ready(const std::string& url, const ServeFlags& flags, const ServePlan& plan,
-                 const LoadedModel& loaded) {
-  std::string names;
-  for (const std::string& name : flags.served_model_name)
-    names += (names.empty() ? "" : ", ") + name;
-  const std::string key = flags.api_key.empty() && flags.api_key_file.empty() ? "" : "$KEY";
-  const std::string header = key.empty() ? "" : " -H \"Authorization: Bearer " + key + "\"";
-  fmt::print(stderr,
-             "octet: ready at {} after {:.1f} s\n"
-             "  models    {}\n"
-             "  context   {} tokens\n"
-             "  capacity  {} tokens of KV cache, {} sequences at once, {} at full length\n"
-             "  drafts    none\n\n"
-             "  curl {}/v1/chat/completions{} -H 'Content-Type: application/json' \\\n"
-             "    -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"user\", \"content\": "
-             "\"Hello\"}}]}}'\n"
-             "  OPENAI_BASE_URL={}/v1 OPENAI_API_KEY={}\n"
-             "  ANTHROPIC_BASE_URL={} ANTHROPIC_AUTH_TOKEN={}\n",
-             url, loaded.seconds, names, plan.engine.max_model_len, plan.memory.kv_tokens,
-             plan.memory.sequences, plan.memory.full_length_sequences, url, header,
-             flags.served_model_name.front(), url, key.empty() ? "none" : key, url,
-             key.empty() ? "none" : key);
-}
 
 // Whatever is slow to wait for: at most so long.
 template <typename Done>
@@ -103,10 +79,17 @@ void wait_until(const Done& done, double seconds) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
 }
 
+// A thread hangs that can't be ended: the process can, without those things that wait for it.
+[[noreturn]] void leave_without_the_engine() {
+  std::fflush(stdout);
+  ::_exit(kEngineFailed);
+}
+
 // No new requests; those that are under way may end, until the deadline. A second signal ends the
 // process at once.
-void shut_down(serve::ServerState& state, serve::HttpServer& server, generate::Engine& engine,
+void shut_down(serve::ServerState& state, serve::HttpServer& server, serve::Service& service,
                double seconds) {
+  generate::Engine& engine = service.engine();
   serve::log(LogLevel::info,
              fmt::format("shutting down; answers under way have {:.0f} s", seconds));
   state.drain();
@@ -119,7 +102,87 @@ void shut_down(serve::ServerState& state, serve::HttpServer& server, generate::E
     engine.cancel_all();
     wait_until([&] { return engine.idle(); }, 10);
   }
-  wait_until([&] { return server.status().exchanges == 0; }, 5);
+  const bool hangs = !engine.idle();
+  if (hangs) {
+    serve::log(LogLevel::error, "the engine does not end; the process ends without it");
+    service.fail_running(serve::HttpError(503, "the server ended the answer"),
+                         std::chrono::seconds(1));
+  }
+  wait_until([&] { return server.status().unanswered == 0; }, 5);
+  if (hangs) leave_without_the_engine();
+}
+
+// How this life of the process began, and what the next one needs.
+struct Life {
+  std::optional<HandedSocket> socket;
+  RestartHistory history{""};
+  ProgramImage image;
+};
+
+// Before there are threads.
+Life begin_life() {
+  Life life;
+  const Environment variables = process_environment();
+  life.socket = handed_socket(variables, ::getpid());
+  forget_handed_socket();
+  life.image = this_program();
+  if (const auto it = variables.find(RestartHistory::kVariable); it != variables.end())
+    life.history = RestartHistory(it->second);
+  return life;
+}
+
+// The engine's thread hangs, or its device is lost: neither can be ended within a process, and the
+// model's memory not be freed. Clients hear of it, and the process begins anew.
+[[noreturn]] void recover(serve::ServerState& state, serve::HttpServer& server,
+                          serve::Service& service, const ServeFlags& flags, Life life) {
+  const double now = std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+  const bool allowed = life.history.may_restart(now), again = flags.auto_restart && allowed;
+  serve::log(LogLevel::error, "the engine has failed: " + status_text(service.engine().status()),
+             {{"restarts", again ? "yes" : "no"}, {"threads", threads_text()}});
+  for (const std::string& line : service.describe_running(32))
+    serve::log(LogLevel::error, "under way: " + line);
+  state.fail_with(again ? "The engine has failed; the server restarts" : "The engine has failed");
+  server.drain();
+  const auto begin = Clock::now();
+  const std::size_t untold =
+      service.fail_running(serve::HttpError(500, "the engine has failed; the answer is lost"),
+                           std::chrono::milliseconds(1500));
+  if (untold > 0)
+    serve::log(LogLevel::warning, fmt::format("{} answers could not be told", untold));
+  const auto flush = [&](double seconds) {
+    wait_until([&] { return server.status().unanswered == 0; }, seconds);
+  };
+  flush(4 - seconds_since(begin));
+  if (!again) {
+    serve::log(LogLevel::error,
+               allowed
+                   ? "--no-auto-restart: the process ends"
+                   : fmt::format("the engine failed {} times within {:.0f} minutes; the process "
+                                 "ends. If the steps of this model take long on this machine, "
+                                 "raise --watchdog-timeout or lower --max-num-batched-tokens; "
+                                 "else report it with the lines above",
+                                 RestartHistory::kMost + 1, RestartHistory::kSeconds / 60));
+    leave_without_the_engine();
+  }
+  HandedSocket socket = life.socket.value_or(HandedSocket{-1, kOwnSocket});
+  std::string problem;
+  try {
+    socket.fd = server.hand_over();
+    flush(0.5);
+    // Connections that end with their response have shut down by then.
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    if (interrupted()) {
+      serve::log(LogLevel::info, "asked to end");
+    } else {
+      serve::log(LogLevel::warning, "restarting");
+      life.image.variables[RestartHistory::kVariable] = life.history.with(now);
+      problem = replace_process(std::move(life.image), socket);
+    }
+  } catch (const std::exception& e) {
+    problem = e.what();
+  }
+  if (!problem.empty()) serve::log(LogLevel::error, "the process can't restart: " + problem);
+  leave_without_the_engine();
 }
 
 void set_cache_config(serve::Metrics& metrics, const ServePlan& plan) {
@@ -138,10 +201,28 @@ void set_device_memory(serve::Metrics& metrics, const ServePlan& plan) {
   metrics.set_device_memory("cpu", "workspace", plan.memory.workspace_bytes);
 }
 
+// Where the server listens, if somebody else has decided that.
+void take_socket(const Life& life, const ServeFlags& flags, serve::HttpOptions& options) {
+  if (!life.socket) return;
+  options.listen_fd = life.socket->fd;
+  options.remove_listen_path = life.socket->name == kOwnSocket;
+  if (options.remove_listen_path) return;
+  for (const char* name : {"host", "port", "uds"})
+    if (flags.given(name))
+      serve::log(LogLevel::warning,
+                 fmt::format("--{} has no effect: a listening socket was handed over", name));
+}
+
 void serve_model(const ServeFlags& flags) {
+  name_this_thread("octet");  // once restarted it would be "exe"
+  Life life = begin_life();
   require_supported(flags);
   serve::set_log_options(log_options(flags));
   install_server_signals();
+  report_notes(flags);
+  if (life.history.count() > 0)
+    serve::log(LogLevel::warning, "restarted after the engine had failed",
+               {{"restarts", life.history.count()}});
   // Before the port: what can't work should not look alive.
   const auto checkpoint = checkpoint::Checkpoint::open(checkpoint::locate_model(flags.model));
   std::optional<DummyWeights> dummy;
@@ -149,14 +230,16 @@ void serve_model(const ServeFlags& flags) {
   ServePlan plan =
       plan_serving(checkpoint, flags, serve_memory_limit(flags), dummy ? &*dummy : nullptr);
   if (!plan.note.empty()) serve::log(LogLevel::warning, plan.note);
-  fmt::print(stderr, "{}", describe(plan));
+  report_memory(flags, plan);
   checkpoint::GenerationConfig defaults = generation_config(flags, checkpoint);
   auto chat_template = serving_template(flags, checkpoint);
 
   serve::ServerState state;
   serve::Router router;
   serve::add_routes(router, state, flags.metrics_public);
-  serve::HttpServer server(http_options(flags), std::move(router));
+  serve::HttpOptions http = http_options(flags);
+  take_socket(life, flags, http);
+  serve::HttpServer server(std::move(http), std::move(router));
   state.http_status = [&server] { return server.status(); };
   server.on_access = [&state](const serve::AccessRecord& record) {
     serve::log_access(record);
@@ -170,14 +253,18 @@ void serve_model(const ServeFlags& flags) {
   };
   server.start();
   serve::log(LogLevel::info, "listening at " + server.url() + ", loading " + flags.model);
+  if (life.socket && !server.is_local() && flags.api_key.empty() && flags.api_key_file.empty())
+    serve::log(LogLevel::warning, "without an API key, whoever reaches the socket may use it");
 
   Machine machine(flags.compute);
   // The plan has counted everything.
   const LoadedModel loaded =
       dummy ? LoadedModel(flags.model, machine, *dummy)
-            : LoadedModel(flags.model, machine, flags.compute,
-                          {.num_tokens = 64, .kv_dtype = plan.engine.kv_dtype}, false,
-                          [&state](double share) { state.set_progress(share); });
+            : LoadedModel(
+                  flags.model, machine, flags.compute,
+                  {.num_tokens = 64, .kv_dtype = plan.engine.kv_dtype}, flags.log_format == "json",
+                  [&state](double share) { state.set_progress(share); },
+                  [&flags](const std::string& line) { report_line(flags, line); });
   plan.engine.num_tokens = loaded.tokenizer->size();
   generate::Engine engine(*loaded.model, plan.engine);
   serve::Service service(service_options(flags, checkpoint), *loaded.tokenizer,
@@ -186,6 +273,7 @@ void serve_model(const ServeFlags& flags) {
   set_cache_config(service.metrics(), plan);
   set_device_memory(service.metrics(), plan);
   service.metrics().set_load_progress(1);
+  for (std::int64_t i = 0; i < life.history.count(); ++i) service.metrics().count_watchdog_stall();
   engine.on_error = [](generate::RequestId id, const std::string& what) {
     serve::log(LogLevel::error, what, {{"engine_request", static_cast<std::int64_t>(id)}});
   };
@@ -199,12 +287,12 @@ void serve_model(const ServeFlags& flags) {
     ~Stop() { server.stop(); }
   } const stop{server};
   state.serve(service);
-  print_ready(server.url(), flags, plan, loaded);
+  report_ready(flags, plan, server.url(), loaded.seconds);
 
-  Watch watch(service, flags.disable_log_stats);
+  Watch watch(service, flags);
   while (!interrupted()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    watch.look();
+    if (watch.look()) recover(state, server, service, flags, std::move(life));
     if (!reload_wanted.exchange(false)) continue;
     try {
       server.reload();
@@ -213,7 +301,7 @@ void serve_model(const ServeFlags& flags) {
       serve::log(LogLevel::error, fmt::format("reload: {}; the old ones stay", e.what()));
     }
   }
-  shut_down(state, server, engine, flags.shutdown_timeout);
+  shut_down(state, server, service, flags.shutdown_timeout);
 }
 
 }  // namespace
@@ -230,7 +318,6 @@ Command add_serve(CLI::App& app) {
       fmt::print("{}", describe(flags));
       return;
     }
-    for (const std::string& note : flags.notes) fmt::print(stderr, "octet: {}\n", note);
     try {
       serve_model(flags);
     } catch (const Error& e) {

@@ -74,7 +74,6 @@ const ServeFlag kNoted[] = {
     noted("enable-server-load-tracking", K::boolean, "GET /load always answers"),
     noted("enable-log-outputs", K::boolean, "prompts and answers are never logged"),
     noted("max-log-len", K::integer, "prompts and answers are never logged"),
-    noted("auto-restart", K::boolean, "a fault ends the answers it touches, not the engine"),
     noted("disable-log-requests", K::boolean, "requests are not logged unless asked for"),
     noted("disable-fastapi-docs", K::boolean, "no documentation pages are served"),
     noted("h11-max-header-count", K::integer, "headers are limited by their bytes"),

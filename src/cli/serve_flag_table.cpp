@@ -189,6 +189,13 @@ const ServeFlag kHttp[] = {
     {"metrics-public", K::boolean, &F::metrics_public, "", "GET /metrics needs no key"},
     {"shutdown-timeout", K::number, &F::shutdown_timeout, "SECONDS",
      "that running answers get after SIGTERM", 0, 86400},
+    {"watchdog-timeout", K::number, &F::watchdog_timeout, "SECONDS",
+     "without progress, with work to do, after which the engine has failed: its answers end with "
+     "an "
+     "error, and the server restarts; 0: off",
+     0, 86400},
+    {"auto-restart", K::boolean, &F::auto_restart, "",
+     "restart after that, at most 3 times in 10 minutes; else the process ends with status 70"},
 };
 
 const ServeFlag kLogs[] = {

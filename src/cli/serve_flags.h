@@ -91,6 +91,8 @@ struct ServeFlags {
   double sse_ping_interval = 15;                          ///< seconds; 0: off
   bool metrics_public = false;
   double shutdown_timeout = 30;  ///< seconds
+  double watchdog_timeout = 60;  ///< seconds; 0: off
+  bool auto_restart = true;
   // Logs.
   std::string uvicorn_log_level = "info";  ///< critical, error, warning, info, debug, trace
   std::string log_format = "text";         ///< text, json

@@ -200,7 +200,12 @@ EngineStatus Engine::Impl::status_now() const {
   const std::lock_guard lock(mutex);
   EngineStatus s = status;
   s.waiting += static_cast<std::int64_t>(inbox.size());
-  s.seconds_since_step = busy ? seconds_between(last_progress, Clock::now()) : 0;
+  const auto now = Clock::now();
+  if (const std::int64_t work = text_model.work_done(); work != seen_work) {
+    seen_work = work;
+    last_progress = now;
+  }
+  s.seconds_since_step = busy ? seconds_between(last_progress, now) : 0;
   return s;
 }
 

@@ -131,7 +131,11 @@ struct EngineStatus {
   std::int64_t prefix_query_tokens = 0, prefix_hit_tokens = 0, prefix_evictions = 0;
   std::int64_t preemptions = 0, steps = 0, step_rows = 0;
   std::int64_t prompt_tokens = 0, answer_tokens = 0;
-  double seconds_since_step = 0;           ///< 0 while there is nothing to do
+  /// Since the last step or layer of one; 0 while there is nothing to do. Of a step that takes long
+  /// only what calls of status() see counts.
+  double seconds_since_step = 0;
+  /// Steps in a row that the device failed (ErrorCode::unavailable), and not the request.
+  std::int64_t lost_steps = 0;
   std::array<std::int64_t, 6> finished{};  ///< answers by FinishReason
 };
 

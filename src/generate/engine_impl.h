@@ -38,7 +38,8 @@ struct Engine::Impl {
   std::int64_t unfinished = 0;  // requests
   EngineStatus status;          // as of the last step
   bool busy = false;
-  Clock::time_point last_progress;
+  mutable Clock::time_point last_progress;
+  mutable std::int64_t seen_work = 0;  // of text_model, at last_progress
 
   // -- the engine's thread ---------------------------------------------------------------------
   bool step();

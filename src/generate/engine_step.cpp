@@ -15,6 +15,16 @@ constexpr std::int64_t kAnswerInterval = 256;
 // Fewer rows of a prompt than this are not worth reading the weights of their own.
 constexpr std::int64_t kPieceRows = 64;
 
+bool is_device_fault(std::exception_ptr error) {
+  try {
+    std::rethrow_exception(std::move(error));
+  } catch (const Error& e) {
+    return e.code() == ErrorCode::unavailable;
+  } catch (...) {
+    return false;
+  }
+}
+
 }  // namespace
 
 bool Engine::Impl::step() {
@@ -136,8 +146,10 @@ void Engine::Impl::compute() {
     for (const Planned& p : planned_) p.answer->sequence.release();
     for (const Planned& p : planned_)
       end(*p.answer, FinishReason::failed, fault_of(std::current_exception(), p.answer->job->id));
+    counts_.lost_steps = is_device_fault(std::current_exception()) ? counts_.lost_steps + 1 : 0;
     return;
   }
+  counts_.lost_steps = 0;
   std::int64_t row = 0;
   choosing_.clear();
   for (const Planned& p : planned_) {
@@ -186,7 +198,10 @@ void Engine::Impl::publish(bool worked) {
   status = s;
   unfinished -= done;
   // Who looks after us counts from the last step, or from when there was something to do again.
-  if (worked || !busy) last_progress = Clock::now();
+  if (worked || !busy) {
+    last_progress = Clock::now();
+    seen_work = text_model.work_done();
+  }
   busy = due || !inbox.empty();
 }
 

@@ -2,6 +2,7 @@
 #include <thread>
 
 #include "generate/engine.h"
+#include "runtime/base/system.h"
 
 namespace octet::generate {
 
@@ -9,6 +10,7 @@ struct EngineThread::Impl {
   explicit Impl(Engine& stepped)
       : engine(stepped), thread([this] {
           using namespace std::chrono_literals;
+          name_this_thread("octet-engine");
           // The wait has an end for the sake of requests that wait too long in the queue.
           while (!stop)
             if (!engine.step()) engine.wait(100ms);

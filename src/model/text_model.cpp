@@ -153,6 +153,7 @@ TensorView TextModel::forward(std::span<const StepRows> step, SequencePool& pool
   const StepContext context{backend_, parts_.config, batch, cos_sin, pool.kv(), pool.states()};
   for (std::size_t i = 0; i < parts_.layers.size(); ++i) {
     LayerStep(context, parts_.layers[i], workspace_, cache_layer_[i]).run(x);
+    work_done_.fetch_add(1, std::memory_order_relaxed);
     if (observer) observer(static_cast<std::int64_t>(i), x);
   }
   const TensorView out{normed_.view().data(), DType::f32, {n, width}, backend_.device()};
@@ -181,6 +182,7 @@ void TextModel::logits(TensorView hidden, std::span<const std::int32_t> indices,
     backend_.download(result,
                       std::as_writable_bytes(std::span(out.data() + first * vocab,
                                                        static_cast<std::size_t>(count * vocab))));
+    work_done_.fetch_add(1, std::memory_order_relaxed);
   }
 }
 

@@ -2,6 +2,7 @@
 // a ragged batch. Knows no files (checkpoint/ does), no text (input/ does), no sampling.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>
@@ -66,6 +67,9 @@ class TextModel {
 
   /// Called after the embedding (-1) and after each layer with the residual stream.
   std::function<void(std::int64_t layer, TensorView x)> observer;
+  /// Layers that steps went through and pieces of logits, since the start: whether a step that
+  /// takes minutes moves on. Any thread.
+  std::int64_t work_done() const { return work_done_.load(std::memory_order_relaxed); }
 
   std::size_t weight_bytes() const;  ///< packed linears incl. lm_head
   std::size_t bytes_per_step() const { return weight_bytes(); }
@@ -77,6 +81,7 @@ class TextModel {
   LayerWorkspace workspace_;
   Tensor x_, normed_, cos_sin_, ids_, logits_;
   std::int64_t rows_ = 0, logit_rows_ = 0;
+  std::atomic<std::int64_t> work_done_ = 0;
   std::vector<std::int64_t> cache_layer_;  // number of each layer among those of its kind
 };
 

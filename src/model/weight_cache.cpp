@@ -326,7 +326,10 @@ void WeightCache::finish() {
     index_.data_bytes = out_->size();
     if (out_->size() % kWeightChunk != 0) index_.chunks.push_back(to_hex(chunk_.digest()));
     out_->write(write_weight_index(index_));
-    flush_ = std::thread([this] { flush(); });
+    flush_ = std::thread([this] {
+      name_this_thread("octet-cache");
+      flush();
+    });
   } catch (const std::exception& e) {
     drop(e.what());
   }

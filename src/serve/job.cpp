@@ -40,6 +40,8 @@ class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJ
   void cancel() override;
   void wake() override { service_.engine().wake(); }
   bool end_thinking() override;
+  bool try_fail(const HttpError& error) override;
+  std::string describe() override;
 
  private:
   friend class ChoiceSink;
@@ -75,6 +77,7 @@ class EngineJob : public RunningJob, public std::enable_shared_from_this<EngineJ
   // The listener is called with it: by the engine's thread, but for on_admitted.
   std::mutex mutex_;
   bool admitted_ = false, refused_ = false;
+  std::int64_t prompt_in_ = 0;  // tokens
   std::vector<Choice> choices_;
   Usage usage_;
 
@@ -93,6 +96,7 @@ class ChoiceSink : public generate::AnswerSink {
     const std::scoped_lock lock(job_->mutex_);
     if (job_->refused_) return;
     job_->admit();
+    job_->prompt_in_ = progress.processed;
     job_->listener_->on_progress(progress);
   }
   void on_prompt_logprobs(std::vector<TokenOutput> tokens) override {
@@ -128,6 +132,29 @@ bool EngineJob::end_thinking() {
       choices_, [](const Choice& c) { return !c.ended && c.stream->thinking(); });
   if (thinking) end_thinking_->store(true, std::memory_order_relaxed);
   return thinking;
+}
+
+bool EngineJob::try_fail(const HttpError& error) {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) return false;
+  const bool over = std::ranges::all_of(choices_, &Choice::ended);
+  // The engine isn't told to cancel: its mutex may be what somebody hangs with. It would end the
+  // answer at its next token.
+  if (!std::exchange(refused_, true) && !over) listener_->on_error(error);
+  return true;
+}
+
+std::string EngineJob::describe() {
+  const double age = seconds_since(begin_);
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) return fmt::format("{:.0f} s, its listener is being called", age);
+  std::int64_t tokens = 0;
+  for (const Choice& c : choices_) tokens += c.stream->tokens();
+  if (tokens > 0)
+    return fmt::format("{:.0f} s, answering, {} tokens after {}", age, tokens,
+                       usage_.prompt_tokens);
+  return fmt::format("{:.0f} s, {}, {} of {} prompt tokens", age,
+                     prompt_in_ > 0 ? "reading" : "waiting", prompt_in_, usage_.prompt_tokens);
 }
 
 // Whether the template has closed the think block of this turn: the client wants no thoughts.
@@ -257,6 +284,8 @@ void EngineJob::start() {
     number = service_.engine().submit(std::move(request));
   } catch (...) {
     service_.remove_running(id_, this);
+    const std::scoped_lock lock(mutex_);
+    if (std::exchange(refused_, true)) return;  // the client was told something else already
     throw;
   }
   {
@@ -388,6 +417,8 @@ class EndedJob : public RunningJob {
   void cancel() override {}
   void wake() override {}
   bool end_thinking() override { return false; }
+  bool try_fail(const HttpError&) override { return true; }
+  std::string describe() override { return "ended"; }
 };
 
 }  // namespace

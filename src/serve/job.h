@@ -124,6 +124,12 @@ class RunningJob {
   virtual void wake() = 0;
   /// Ends the thinking of its answers. False if the job does not allow it or is not thinking.
   virtual bool end_thinking() = 0;
+  /// Tells the client that it failed, although the engine's thread hangs; what that says afterwards
+  /// is ignored. False: the thread hangs in this job's listener, nobody else may call it. Waits
+  /// for no lock of the job, but the listener may hold some.
+  virtual bool try_fail(const HttpError& error) = 0;
+  /// Its phase, tokens and age on one line, for the log. Waits for nothing.
+  virtual std::string describe() = 0;
 };
 
 /// Renders, tokenizes, compiles the grammar, clamps max_tokens and submits. Every failure goes to

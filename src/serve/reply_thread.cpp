@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "runtime/base/system.h"
 #include "serve/job.h"
 #include "serve/log.h"
 
@@ -50,7 +51,11 @@ class DeferredListener : public JobListener {
 
 }  // namespace
 
-ReplyThread::ReplyThread() : thread_([this] { run(); }) {}
+ReplyThread::ReplyThread()
+    : thread_([this] {
+        name_this_thread("octet-replies");
+        run();
+      }) {}
 
 ReplyThread::~ReplyThread() {
   {

@@ -4,13 +4,17 @@
 #include <atomic>
 #include <chrono>
 #include <ctime>
+#include <deque>
 #include <future>
 #include <list>
 #include <mutex>
 #include <semaphore>
+#include <thread>
 #include <unordered_map>
 
+#include "runtime/base/system.h"
 #include "serve/http/error_body.h"
+#include "serve/log.h"
 
 namespace octet::serve {
 
@@ -44,6 +48,8 @@ struct Service::Impl {
     const RunningJob* job;
   };
   std::unordered_map<std::string, Running> running;
+  bool broken = false;  // fail_running() was called
+  std::vector<std::thread> tellers;
   std::shared_ptr<const generate::grammar::Vocabulary> vocabulary;
   std::once_flag vocabulary_once;
   std::vector<std::int32_t> newline_ids;
@@ -59,6 +65,10 @@ struct Service::Impl {
   std::unordered_map<std::string, Cached> grammars;
   std::list<std::string> uses;  // the latest first
   std::counting_semaphore<kMaxCompiling> compiling{kMaxCompiling};
+
+  ~Impl() {
+    for (std::thread& teller : tellers) teller.join();
+  }
 
   // Of finished ones: what they hold grows while they are used.
   void evict() {
@@ -205,6 +215,11 @@ GrammarPtr Service::grammar(const std::string& cache_key,
 
 void Service::add_running(const std::string& id, std::weak_ptr<RunningJob> job) {
   const std::scoped_lock lock(impl_->mutex);
+  if (impl_->broken) {
+    HttpError error(503, "The engine has failed");
+    error.headers = {{"Retry-After", "30"}};
+    throw error;
+  }
   const RunningJob* const raw = job.lock().get();
   impl_->running[id] = {std::move(job), raw};
 }
@@ -220,6 +235,82 @@ std::shared_ptr<RunningJob> Service::find_running(const std::string& id) const {
   const std::scoped_lock lock(impl_->mutex);
   const auto at = impl_->running.find(id);
   return at == impl_->running.end() ? nullptr : at->second.handle.lock();
+}
+
+std::vector<std::string> Service::describe_running(std::size_t most) const {
+  std::vector<std::pair<std::string, std::shared_ptr<RunningJob>>> jobs;
+  {
+    const std::scoped_lock lock(impl_->mutex);
+    for (const auto& [id, running] : impl_->running) {
+      if (jobs.size() == most) break;
+      if (auto job = running.handle.lock()) jobs.emplace_back(id, std::move(job));
+    }
+  }
+  std::vector<std::string> lines;
+  for (const auto& [id, job] : jobs) lines.push_back(id + ": " + job->describe());
+  return lines;
+}
+
+namespace {
+
+// Jobs that are still to be told. Whoever tells one may be held up by a lock that the hung thread
+// has inside a listener; then somebody else goes on with the others.
+struct Untold {
+  std::mutex mutex;
+  std::deque<std::shared_ptr<RunningJob>> jobs;
+  std::size_t left = 0;  // those that are being told included
+
+  void tell(const HttpError& error, std::chrono::steady_clock::time_point deadline) {
+    while (std::chrono::steady_clock::now() < deadline) {
+      std::shared_ptr<RunningJob> job;
+      {
+        const std::scoped_lock lock(mutex);
+        if (jobs.empty()) return;
+        job = std::move(jobs.front());
+        jobs.pop_front();
+      }
+      bool told = true;
+      try {
+        told = job->try_fail(error);
+      } catch (const std::exception& e) {
+        log(LogLevel::error, "a failure could not be told",
+            {{"error", std::string_view(e.what())}});
+      }
+      if (!told) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      const std::scoped_lock lock(mutex);
+      if (told)
+        --left;
+      else
+        jobs.push_back(std::move(job));
+    }
+  }
+};
+
+}  // namespace
+
+std::size_t Service::fail_running(const HttpError& error, std::chrono::milliseconds at_most) {
+  constexpr std::size_t kMostTellers = 8;
+  const auto deadline = std::chrono::steady_clock::now() + at_most;
+  const auto untold = std::make_shared<Untold>();
+  {
+    const std::scoped_lock lock(impl_->mutex);
+    impl_->broken = true;
+    for (const auto& [id, running] : impl_->running)
+      if (auto job = running.handle.lock()) untold->jobs.push_back(std::move(job));
+  }
+  untold->left = untold->jobs.size();
+  std::size_t left = untold->left;
+  while (left > 0 && std::chrono::steady_clock::now() < deadline) {
+    if (impl_->tellers.size() < kMostTellers)
+      impl_->tellers.emplace_back([untold, error, deadline] {
+        name_this_thread("octet-tell");
+        untold->tell(error, deadline);
+      });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    const std::scoped_lock lock(untold->mutex);
+    left = untold->left;
+  }
+  return left;
 }
 
 Service::State Service::state() const {

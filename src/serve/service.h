@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -78,10 +79,17 @@ class Service {
   /// thread.
   ReplyThread& replies();
 
-  /// Running jobs by response id, for the control endpoint and for the end of the server.
+  /// Running jobs by response id, for the control endpoint and for the end of the server. Errors:
+  /// HttpError 503 after fail_running().
   void add_running(const std::string& id, std::weak_ptr<RunningJob> job);
   void remove_running(const std::string& id, const RunningJob* job);  ///< if it is that one
   std::shared_ptr<RunningJob> find_running(const std::string& id) const;
+  /// "id: phase, tokens, age" of those that run, at most so many.
+  std::vector<std::string> describe_running(std::size_t most) const;
+  /// The engine's thread hangs: tells every running job's client that it failed, and those that
+  /// come from here on that the server is unavailable. Waits at most so long, for no lock that the
+  /// engine's thread may hold. Returns how many could not be told.
+  std::size_t fail_running(const HttpError& error, std::chrono::milliseconds at_most);
 
   /// "loading", "ready", "draining", "failed"; with progress 0..1.
   enum class State { loading, ready, draining, failed };

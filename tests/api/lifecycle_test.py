@@ -113,6 +113,29 @@ def test_what_it_says_when_it_is_ready(tmp_path):
         assert server.post("/v1/messages", {**SHORT, "model": "claude-sonnet"})["type"] == "message"
 
 
+def test_machines_read_every_line_of_the_log(tmp_path, large):
+    with Server("--log-format", "json", "--served-model-name", "one", "two", "--max-model-len", "2048", "--max-num-seqs", "3", "--swap-space", "4",
+                "--host", "0.0.0.0", "--weight-cache", str(tmp_path), model=large) as server:
+        server.post("/v1/chat/completions", {**SHORT, "model": "one"})
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "read again" in server.text())
+        server.process.send_signal(signal.SIGTERM)
+        assert exit_code(server) == 0
+        lines = [json.loads(x) for x in server.text().splitlines()]
+    for line in lines:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) and line["message"] and line["level"] in ("INFO", "WARNING"), line
+    by_message = {line["message"]: line for line in lines}
+    ready = by_message[f"ready at http://0.0.0.0:{server.port}"]
+    assert ready["url"] == f"http://0.0.0.0:{server.port}" and ready["models"] == "one, two"
+    assert (ready["context"], ready["kv_tokens"], ready["sequences"], ready["full_length"]) == (2048, 6144, 3, 3) and ready["seconds"] > 0
+    memory = by_message["memory in bytes"]
+    parts = [memory[x] for x in ("weights", "kv_cache", "recurrent_states", "prefix_snapshots", "workspace")]
+    assert sum(parts) == memory["needed"] <= memory["allowed"] and min(parts) > 0
+    assert by_message["accepted, no effect: --swap-space 4 (nothing is swapped; a paused answer is computed again)"]["level"] == "INFO"
+    assert any(x["level"] == "WARNING" and x["message"].startswith("listening on 0.0.0.0 without an API key") for x in lines)
+    assert "shutting down" in lines[-1]["message"]
+
+
 def test_any_model_name():
     with Server("--any-model-name", "--anthropic-model-alias", "mine*") as server:
         assert server.post("/v1/chat/completions", {**SHORT, "model": "gpt-4o"})["model"] == "gpt-4o"

@@ -1,5 +1,6 @@
 #include "runtime/base/system.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -93,6 +94,10 @@ std::string cpu_name() {
       return at == std::string::npos ? "" : line.substr(at + 2);
     }
   return "";
+}
+
+void name_this_thread(const std::string& name) {
+  ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str());
 }
 
 void install_interrupt_handler() {

@@ -20,6 +20,9 @@ std::size_t peak_rss_bytes();
 /// "AMD EPYC 9354 32-Core Processor"; empty if unknown.
 std::string cpu_name();
 
+/// What top, gdb and /proc call the calling thread; at most 15 bytes, the rest is cut off.
+void name_this_thread(const std::string& name);
+
 /// Makes SIGINT and SIGTERM set a flag instead of ending the process; the second one ends it.
 void install_interrupt_handler();
 /// True after the first signal. Long loops call check_interrupt() at points where stopping is safe.

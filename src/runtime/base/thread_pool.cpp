@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/base/error.h"
+#include "runtime/base/system.h"
 
 namespace octet {
 
@@ -222,7 +223,10 @@ ThreadPool::ThreadPool(const ThreadPoolOptions& options)
   s.caller_patience = Patience(spin);
   try {
     for (int i = 1; i < num_threads_; ++i)
-      s.workers.emplace_back([&s, i, spin] { s.run(i, spin); });
+      s.workers.emplace_back([&s, i, spin] {
+        name_this_thread("octet-pool-" + std::to_string(i));
+        s.run(i, spin);
+      });
   } catch (const std::system_error& e) {
     s.join_workers();
     fail(ErrorCode::unavailable,

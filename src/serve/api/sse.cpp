@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "runtime/base/system.h"
+
 namespace octet::serve {
 
 using Clock = std::chrono::steady_clock;
@@ -82,7 +84,11 @@ bool SseStream::ping(Clock::time_point now, double silent_seconds) {
   return true;
 }
 
-SsePinger::SsePinger() : thread_([this] { run(); }) {}
+SsePinger::SsePinger()
+    : thread_([this] {
+        name_this_thread("octet-pings");
+        run();
+      }) {}
 
 SsePinger::~SsePinger() {
   {

@@ -58,11 +58,13 @@ ExchangeCore::ExchangeCore(std::shared_ptr<HttpShared> shared, std::weak_ptr<Out
       begin_(begin),
       charged_bytes_(charged_bytes) {
   ++shared_->exchanges;
+  ++shared_->unanswered;
 }
 
 ExchangeCore::~ExchangeCore() {
   shared_->body_bytes -= charged_bytes_;
   --shared_->exchanges;
+  if (!finished_) --shared_->unanswered;
 }
 
 ExchangePtr ExchangeCore::handle(std::shared_ptr<ExchangeCore> core) {
@@ -234,6 +236,7 @@ void ExchangeCore::finish(bool delivered) {
     const std::scoped_lock lock(mutex_);
     if (finished_) return;
     finished_ = true;
+    --shared_->unanswered;
     delivered_ = delivered;
     // What the callbacks hold may hold this exchange: they go, or it would never end.
     gone = std::move(on_disconnect_);

@@ -40,7 +40,7 @@ class HttpShared {
   std::function<void(const AccessRecord&)> on_access;
   std::function<void(const std::string&, const std::string&)> on_error;
   std::atomic<bool> draining{false};
-  std::atomic<std::int64_t> connections{0}, exchanges{0};
+  std::atomic<std::int64_t> connections{0}, exchanges{0}, unanswered{0};
   std::atomic<std::size_t> body_bytes{0};  ///< of bodies that are held, or being read
 
   void report(const std::string& request_id, const std::string& what) const {

@@ -1,6 +1,7 @@
 #include "serve/http/listen_socket.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -64,7 +66,9 @@ bool is_loopback(const sockaddr_storage& address) {
 }  // namespace
 
 ListenSocket::ListenSocket(const HttpOptions& options) {
-  if (options.uds.empty())
+  if (options.listen_fd >= 0)
+    adopt(options.listen_fd, options.remove_listen_path);
+  else if (options.uds.empty())
     listen_tcp(options.host, options.port);
   else
     listen_unix(options.uds);
@@ -147,13 +151,48 @@ void ListenSocket::listen_tcp(const std::string& host, int port) {
     socklen_t size = sizeof bound;
     getsockname(fd.get(), reinterpret_cast<sockaddr*>(&bound), &size);
     fd_ = fd.release();
-    family_ = a->ai_family;
-    port_ = port_of(bound);
-    loopback_ = is_loopback(bound);
-    url_host_ = numeric(bound);
+    take_tcp_address(bound);
     return;
   }
   fail_with(last, fmt::format("{}:{}", host, port));
+}
+
+void ListenSocket::take_tcp_address(const sockaddr_storage& bound) {
+  family_ = bound.ss_family;
+  port_ = port_of(bound);
+  loopback_ = is_loopback(bound);
+  url_host_ = numeric(bound);
+}
+
+// Somebody else's choice of address: whatever is a stream and listens will do.
+void ListenSocket::adopt(int fd, bool remove_path) {
+  int type = 0, listens = 0;
+  socklen_t size = sizeof type;
+  sockaddr_storage bound{};
+  socklen_t bound_size = sizeof bound;
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM ||
+      getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+      getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &bound_size) != 0)
+    fail(ErrorCode::invalid_argument,
+         "descriptor {} was handed over: expected a stream socket that listens", fd);
+  if (bound.ss_family == AF_UNIX) {
+    const auto& address = reinterpret_cast<const sockaddr_un&>(bound);
+    const std::size_t bytes = bound_size - offsetof(sockaddr_un, sun_path);
+    const bool abstract = bytes > 0 && address.sun_path[0] == 0;
+    const std::string path(address.sun_path + (abstract ? 1 : 0),
+                           abstract ? bytes - 1 : strnlen(address.sun_path, bytes));
+    family_ = AF_UNIX;
+    url_host_ = abstract ? "@" + path : path;
+    if (remove_path && !abstract && lstat(path.c_str(), &file_) == 0) path_ = path;
+  } else if (bound.ss_family == AF_INET || bound.ss_family == AF_INET6) {
+    take_tcp_address(bound);
+  } else {
+    fail(ErrorCode::invalid_argument,
+         "descriptor {} was handed over: expected a TCP or Unix socket, found family {}", fd,
+         bound.ss_family);
+  }
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  fd_ = fd;
 }
 
 std::string peer_name(int fd) {

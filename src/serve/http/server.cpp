@@ -1,21 +1,27 @@
 #include "serve/http/server.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
+#include <cerrno>
+#include <cstring>
+#include <future>
 #include <optional>
 #include <thread>
 #include <utility>
 
+#include "runtime/base/system.h"
 #include "serve/http/connection.h"
 #include "serve/http/http_shared.h"
 #include "serve/http/listen_socket.h"
@@ -100,7 +106,8 @@ struct HttpServer::Impl {
   std::vector<std::thread> threads;
   std::string stamp, url;
   int port = 0, max_connections = 0;
-  bool stopping = false;  ///< on the strand
+  bool tcp = true;
+  bool stopping = false, handed_over = false;  ///< on the strand
 };
 
 HttpServer::HttpServer(HttpOptions options, Router router)
@@ -127,10 +134,10 @@ void HttpServer::start() {
   impl.listening.emplace(shared.options);
   shared.gate.set_loopback(impl.listening->loopback());
   impl.port = impl.listening->port();
-  impl.url = shared.options.uds.empty()
-                 ? fmt::format("{}://{}:{}", impl.has_tls() ? "https" : "http",
-                               impl.listening->url_host(), impl.port)
-                 : "unix:" + impl.listening->url_host();
+  impl.tcp = impl.listening->family() != AF_UNIX;
+  impl.url = impl.tcp ? fmt::format("{}://{}:{}", impl.has_tls() ? "https" : "http",
+                                    impl.listening->url_host(), impl.port)
+                      : "unix:" + impl.listening->url_host();
   impl.acceptor.assign(AnyStream(impl.listening->family(), 0), impl.listening->release());
 
   const SignalsBlocked blocked;
@@ -142,7 +149,8 @@ void HttpServer::start() {
     if (impl.has_tls() && impl.options().tls.refresh) impl.watch_tls();
   });
   for (int i = 0; i < std::max(shared.options.io_threads, 1); ++i)
-    impl.threads.emplace_back([&shared] {
+    impl.threads.emplace_back([&shared, i] {
+      name_this_thread("octet-http-" + std::to_string(i));
       while (true) try {
           shared.io.run();
           return;
@@ -154,7 +162,7 @@ void HttpServer::start() {
 }
 
 void HttpServer::Impl::accept() {
-  if (stopping) return;
+  if (stopping || handed_over) return;
   next = Connection::Socket(asio::make_strand(shared->io));
   acceptor.async_accept(next, [this](const IoError& error) { on_accept(error); });
 }
@@ -162,6 +170,7 @@ void HttpServer::Impl::accept() {
 void HttpServer::Impl::on_accept(const IoError& error) {
   if (stopping) return;
   if (error) {
+    if (handed_over) return;
     if (error == asio::error::connection_aborted) return accept();
     // Out of descriptors or memory: it would fail again at once, and spin.
     retry.expires_after(std::chrono::milliseconds(50));
@@ -180,7 +189,7 @@ void HttpServer::Impl::on_accept(const IoError& error) {
     next.shutdown(Connection::Socket::shutdown_send, ignored);
     next.close(ignored);
   } else {
-    if (options().uds.empty()) set_tcp_options(fd);
+    if (tcp) set_tcp_options(fd);
     std::string remote = peer_name(fd);
     std::make_shared<Connection>(shared, std::move(next), std::move(remote), shared->tls())
         ->start();
@@ -227,6 +236,31 @@ void HttpServer::reload() {
   if (context) shared.set_tls(std::move(context));
 }
 
+int HttpServer::hand_over() {
+  Impl& impl = *impl_;
+  OCTET_CHECK(!impl.threads.empty(), "a server hands its socket over that has none");
+  const int fd = fcntl(impl.acceptor.native_handle(), F_DUPFD_CLOEXEC, 3);
+  if (fd < 0) fail(ErrorCode::unavailable, "the listening socket: {}", std::strerror(errno));
+  impl.listening->keep_path();
+  const auto done = std::make_shared<std::promise<void>>();
+  auto released = done->get_future();
+  asio::post(impl.strand, [&impl, done] {
+    impl.handed_over = true;
+    IoError ignored;
+    // Not close(): a copy is open, and the descriptor would stay in the reactor.
+    if (impl.acceptor.is_open()) close(impl.acceptor.release(ignored));
+    impl.retry.cancel();
+    done->set_value();
+  });
+  // The process may be ending because a thread hangs: this one must not.
+  released.wait_for(std::chrono::seconds(1));
+  return fd;
+}
+
+bool HttpServer::is_local() const {
+  return !impl_->tcp || impl_->listening->loopback();
+}
+
 void HttpServer::Impl::stop() {
   if (threads.empty()) return;
   asio::post(strand, [this] {
@@ -253,7 +287,9 @@ void HttpServer::stop() {
 }
 
 HttpStatus HttpServer::status() const {
-  return {.connections = impl_->shared->connections, .exchanges = impl_->shared->exchanges};
+  return {.connections = impl_->shared->connections,
+          .exchanges = impl_->shared->exchanges,
+          .unanswered = impl_->shared->unanswered};
 }
 
 }  // namespace octet::serve

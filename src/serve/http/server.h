@@ -21,6 +21,10 @@ struct HttpOptions {
   std::string host = "127.0.0.1";
   int port = 8000;  ///< 0: any free one
   std::string uds;  ///< path of a Unix socket, instead of host and port
+  /// A socket that listens already, TCP or Unix, instead of all three; -1: none. The server's from
+  /// here on.
+  int listen_fd = -1;
+  bool remove_listen_path = false;  ///< at the end its file goes, as that of uds does
   TlsOptions tls;
   std::vector<std::string> api_keys;  ///< empty: no key is asked for
   std::string api_key_file;           ///< one a line, read again by reload()
@@ -49,6 +53,7 @@ class AddressInUse : public Error {
 /// Numbers for metrics and for the leak tests.
 struct HttpStatus {
   std::int64_t connections = 0, exchanges = 0;
+  std::int64_t unanswered = 0;  ///< of the exchanges: their response is not out
 };
 
 /// Told of every finished request (I/O thread): for logs and metrics.
@@ -82,6 +87,12 @@ class HttpServer {
   void drain();
   /// Reads keys and certificates again. Errors: as start; the old ones stay then.
   void reload();
+  /// Accepts no more connections, and leaves the socket open: who connects waits in its backlog
+  /// for whoever takes it over. What was begun goes on. Returns a descriptor of the socket, the
+  /// caller's. Errors: unavailable.
+  int hand_over();
+  /// "unix:" or TCP that only this machine reaches. Of the last start().
+  bool is_local() const;
   /// Closes everything and joins the threads. Responses that are complete have a second to leave;
   /// the others are cut off (on_disconnect). Waits for handlers that a worker is in.
   void stop();

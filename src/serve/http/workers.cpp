@@ -1,7 +1,10 @@
 #include "serve/http/workers.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
+
+#include "runtime/base/system.h"
 
 namespace octet::serve {
 
@@ -15,7 +18,11 @@ Workers::~Workers() {
 void Workers::start() {
   const std::scoped_lock lock(mutex_);
   running_ = true;
-  for (int i = 0; i < count_; ++i) threads_.emplace_back([this] { run(); });
+  for (int i = 0; i < count_; ++i)
+    threads_.emplace_back([this, i] {
+      name_this_thread("octet-work-" + std::to_string(i));
+      run();
+    });
 }
 
 bool Workers::submit(std::function<void()> task) {

@@ -1,6 +1,7 @@
 // What may happen to an answer on its way: cancellation in every phase, failures, slow readers.
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -261,6 +262,30 @@ TEST_F(EngineEvents, AFailedStepFailsItsAnswersAndTheEngineGoesOn) {
   }
   model.observer = nullptr;
   expect_nothing_held(engine);
+}
+
+// Who watches over the engine tells a device that is gone from a request that can't be computed.
+TEST_F(EngineEvents, StepsThatTheDeviceFailsInARowAreCounted) {
+  Engine engine(model, {.max_sequences = 4, .kv_tokens = 1024});
+  const auto ask = [&](std::optional<ErrorCode> code) {
+    model.observer = [&](std::int64_t, TensorView) {
+      if (code) fail(*code, "it fails");
+    };
+    Request r = make_request(1, 100, 5);
+    add_sinks(r);
+    engine.submit(r);
+    run(engine);
+    model.observer = nullptr;
+    return engine.status().lost_steps;
+  };
+  EXPECT_EQ(ask(std::nullopt), 0);
+  EXPECT_EQ(ask(ErrorCode::unavailable), 1);
+  EXPECT_EQ(ask(ErrorCode::unavailable), 2);
+  EXPECT_EQ(ask(std::nullopt), 0);
+  EXPECT_EQ(ask(ErrorCode::unavailable), 1);
+  for (const ErrorCode code :
+       {ErrorCode::internal, ErrorCode::invalid_argument, ErrorCode::overloaded})
+    EXPECT_EQ(ask(code), 0);
 }
 
 TEST_F(EngineEvents, AReaderThatIsGoneLosesItsPlaceToOthers) {

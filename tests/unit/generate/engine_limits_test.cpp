@@ -180,6 +180,27 @@ TEST_F(EngineLimits, TheQueueIsInOrderOrByPriorityAndHasAnEnd) {
   expect_nothing_held(engine);
 }
 
+// A prompt's step on a slow machine takes minutes: it is no hang while layers are computed.
+TEST_F(EngineLimits, LayersOfALongStepAreProgress) {
+  Engine engine(model, {.max_sequences = 1, .kv_tokens = 512});
+  std::vector<double> seen;
+  model.observer = [&](std::int64_t layer, TensorView) {
+    // Before the first layer nothing has been done, after it something has.
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    seen.push_back(engine.status().seconds_since_step);
+    EXPECT_EQ(seen.size(), static_cast<std::size_t>(layer + 2));
+  };
+  Request r = make_request(1, 20, 1);
+  add_sinks(r);
+  engine.submit(r);
+  run(engine);
+  model.observer = nullptr;
+  ASSERT_EQ(seen.size(), 3u);
+  EXPECT_GE(seen[0], 0.02);
+  EXPECT_EQ(seen[1], 0);
+  EXPECT_EQ(seen[2], 0);
+}
+
 // Who watches over the engine must see that something is due and nothing is done, and not take a
 // pause for that.
 TEST_F(EngineLimits, SecondsSinceStepCountWhileSomethingIsDue) {

@@ -35,6 +35,15 @@ class FakeClient : public FakeExchange {
     writable_ = std::move(f);
   }
   std::size_t queued_bytes() const override { return queued_; }
+  void write(std::string piece) override {
+    hangs_.wait(true);
+    FakeExchange::write(std::move(piece));
+  }
+  /// Whoever writes waits for the other call.
+  void hang(bool on) {
+    hangs_ = on;
+    hangs_.notify_all();
+  }
   void go() {
     std::function<void()> f;
     {
@@ -60,7 +69,7 @@ class FakeClient : public FakeExchange {
 
  private:
   mutable std::mutex hooks_;
-  std::atomic<bool> gone_ = false;
+  std::atomic<bool> gone_ = false, hangs_ = false;
   std::atomic<std::size_t> queued_ = 0;
   std::function<void()> disconnect_, writable_;
 };

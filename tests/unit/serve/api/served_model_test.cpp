@@ -1,6 +1,8 @@
 // The API from a request's body to its answer, with models/tiny and the engine.
 #include "served_model.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <future>
 #include <thread>
@@ -516,6 +518,74 @@ TEST(ServedModel, ThinkingEndsOnRequest) {
   EXPECT_TRUE(told.at("success").as_bool());
   client->wait();
   EXPECT_FALSE(join(client->frames()).content.empty());
+}
+
+// The engine's thread hangs in somebody's listener, with all its locks; another request has the
+// same listener. Whoever can be told is.
+TEST(ServedModel, WhenTheEnginesThreadHangsTheOthersHearOfIt) {
+  ServedModel m;
+  const std::string fields = R"("max_tokens":2000,"ignore_eos":true)";
+  std::vector<std::shared_ptr<test::FakeClient>> streams, plain;
+  const auto both =
+      m.start("POST", "/v1/completions", R"({"prompt":["a","b"],"stream":true,)" + fields + "}");
+  streams.push_back(m.start("POST", "/v1/chat/completions", chat(fields + R"(,"stream":true)")));
+  streams.push_back(
+      m.start("POST", "/v1/chat/completions", chat(fields + R"(,"stream":true,"logprobs":true)")));
+  streams.push_back(
+      m.start("POST", "/v1/chat/completions", chat(fields + R"(,"n":2,"stream":true)")));
+  for (const char* path : {"/v1/chat/completions", "/v1/messages"})
+    for (int i = 0; i < 20; ++i) plain.push_back(m.start("POST", path, chat(fields)));
+  until([&] { return m.engine().status().running == 8 && m.engine().status().steps > 20; });
+  both->hang(true);
+  until([&] { return m.engine().status().seconds_since_step > 0.1; });
+
+  const auto lines = m.service().describe_running(100);
+  EXPECT_EQ(lines.size(), 45U);
+  EXPECT_EQ(m.service().describe_running(3).size(), 3U);
+  const auto count = [&](const char* part) {
+    return std::ranges::count_if(
+        lines, [&](const std::string& line) { return line.find(part) != std::string::npos; });
+  };
+  EXPECT_EQ(count("its listener is being called"), 1) << fmt::format("{}", fmt::join(lines, "\n"));
+  EXPECT_GE(count("answering, "), 3);
+  EXPECT_GE(count("waiting, 0 of "), 30);
+
+  EXPECT_EQ(m.service().fail_running(HttpError(500, "it hangs"), std::chrono::seconds(2)), 2U);
+  for (const auto& client : plain) {
+    client->wait();
+    EXPECT_EQ(client->status(), 500);
+    EXPECT_NE(client->body().find("it hangs"), std::string::npos);
+  }
+  const auto hears = [&](const test::FakeClient& client, std::size_t errors) {
+    const auto frames = client.frames();
+    EXPECT_GE(frames.size(), 3U);
+    EXPECT_EQ(frames.back(), "[DONE]");
+    EXPECT_EQ(
+        std::ranges::count_if(
+            frames, [](const std::string& f) { return f.find("\"error\"") != std::string::npos; }),
+        static_cast<std::ptrdiff_t>(errors));
+    EXPECT_NE(frames[frames.size() - 2].find("it hangs"), std::string::npos);
+  };
+  for (const auto& client : streams) {
+    client->wait();
+    hears(*client, 1);
+  }
+  // Who was about to begin.
+  const auto late = m.ask("POST", "/v1/chat/completions", chat(fields));
+  EXPECT_EQ(late->status(), 503);
+  EXPECT_EQ(late->headers().front().first, "Retry-After");
+
+  // It was only slow: nobody hears more than that.
+  std::vector<std::string> before;
+  for (const auto& client : streams) before.push_back(client->body());
+  EXPECT_FALSE(both->ended());
+  both->hang(false);
+  until([&] { return m.engine().idle(); });
+  both->wait();
+  hears(*both, 1);
+  for (std::size_t i = 0; i < streams.size(); ++i) EXPECT_EQ(streams[i]->body(), before[i]);
+  EXPECT_EQ(m.engine().status().slots_used, 0);
+  EXPECT_TRUE(m.service().describe_running(100).empty());
 }
 
 TEST(ServedModel, ShutdownEndsStreamsWithAnError) {

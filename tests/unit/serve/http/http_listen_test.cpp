@@ -1,11 +1,13 @@
 // Where the server listens and how: TLS, Unix sockets, taken addresses, keys and certificates that
 // change.
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <sys/stat.h>
 
+#include <cstddef>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -308,6 +310,141 @@ TEST_F(HttpListenTest, AStaleUnixSocketIsReplacedAndOtherFilesAreNot) {
   options_.uds = std::string(200, 'x');
   HttpServer long_path(options_, routes(this));
   EXPECT_THROW(long_path.start(), Error);
+}
+
+// Copies of a listening socket, as a process that starts another one has them.
+int listening(const sockaddr* address, socklen_t size, int backlog = 5) {
+  const int fd = ::socket(address->sa_family, SOCK_STREAM, 0);
+  EXPECT_EQ(::bind(fd, address, size), 0);
+  EXPECT_TRUE(backlog == 0 || ::listen(fd, backlog) == 0);
+  return fd;
+}
+int listening_tcp(in_addr_t host, int backlog = 5) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(host);
+  return listening(reinterpret_cast<const sockaddr*>(&address), sizeof address, backlog);
+}
+int listening_unix(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return listening(
+      reinterpret_cast<const sockaddr*>(&address),
+      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + (path[0] ? 1 : 0)));
+}
+
+TEST_F(HttpListenTest, ASocketThatWasHandedOver) {
+  options_.uds = "/not/used";
+  options_.listen_fd = listening_tcp(INADDR_LOOPBACK);
+  start();
+  EXPECT_EQ(fcntl(options_.listen_fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+  EXPECT_EQ(server_->url(), "http://127.0.0.1:" + std::to_string(server_->port()));
+  EXPECT_TRUE(server_->is_local());
+  SocketClient client(server_->port());
+  EXPECT_EQ(client.ask(post("/worker_echo", "hello")).body, "hello");
+  // Loopback without a key: pages of other names may not read, wherever the socket came from.
+  EXPECT_EQ(client.ask("GET /echo HTTP/1.1\r\nHost: evil.example\r\n\r\n").status, 403);
+  server_->stop();
+
+  HttpOptions open = options_;
+  open.listen_fd = listening_tcp(INADDR_ANY);
+  HttpServer everywhere(open, routes(this));
+  everywhere.start();
+  EXPECT_FALSE(everywhere.is_local());
+  EXPECT_EQ(SocketClient(everywhere.port()).ask(get("/health")).status, 200);
+}
+
+TEST_F(HttpListenTest, AUnixSocketThatWasHandedOver) {
+  const std::string path = folder_ / "s.sock";
+  for (const bool own : {false, true}) {
+    options_.listen_fd = listening_unix(path);
+    options_.remove_listen_path = own;
+    HttpServer server(options_, routes(this));
+    server.start();
+    EXPECT_EQ(server.url(), "unix:" + path);
+    EXPECT_TRUE(server.is_local());
+    EXPECT_EQ(SocketClient(path).ask(get("/health")).status, 200);
+    server.stop();
+    EXPECT_EQ(std::filesystem::exists(path), !own);
+    std::filesystem::remove(path);
+  }
+  const std::string abstract = '\0' + path;
+  options_.listen_fd = listening_unix(abstract);
+  HttpServer server(options_, routes(this));
+  server.start();
+  EXPECT_EQ(server.url(), "unix:@" + path);
+}
+
+TEST_F(HttpListenTest, WhatDoesNotListenIsRefused) {
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  const int datagrams = ::socket(AF_INET, SOCK_DGRAM, 0);
+  const int deaf = listening_tcp(INADDR_LOOPBACK, 0);
+  for (const int fd : {deaf, datagrams, pipe_ends[0], 9999}) {
+    options_.listen_fd = fd;
+    HttpServer server(options_, routes(this));
+    try {
+      server.start();
+      ADD_FAILURE() << fd;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::invalid_argument);
+      EXPECT_NE(std::string(e.what()).find("expected a stream socket that listens"),
+                std::string::npos);
+    }
+  }
+  for (const int fd : {deaf, datagrams, pipe_ends[0], pipe_ends[1]}) ::close(fd);
+}
+
+// One server after the other, with clients at all times: nobody is refused, nothing lost.
+TEST_F(HttpListenTest, HandedOverConnectionsWaitForTheNextServer) {
+  for (const bool by_path : {false, true}) {
+    HttpOptions options = options_;
+    const std::string path = folder_ / "s.sock";
+    if (by_path) options.uds = path;
+    HttpServer first(options, routes(this));
+    first.start();
+    const int port = first.port();
+    const auto connect = [&] { return by_path ? SocketClient(path) : SocketClient(port); };
+    SocketClient old = connect();
+    EXPECT_EQ(old.ask(get("/health")).status, 200);
+    options.listen_fd = first.hand_over();
+    options.remove_listen_path = by_path;
+    SocketClient waiting = connect();
+    waiting.send(get("/health"));
+    // What was there goes on.
+    EXPECT_EQ(old.ask(get("/health")).status, 200);
+    EXPECT_EQ(first.status().connections, 1);
+    first.stop();
+    EXPECT_EQ(std::filesystem::exists(path), by_path);
+    SocketClient between = connect();
+    HttpServer second(options, routes(this));
+    second.start();
+    EXPECT_EQ(second.port(), port);
+    EXPECT_EQ(waiting.response().status, 200);
+    EXPECT_EQ(between.ask(get("/health")).status, 200);
+    second.stop();
+    EXPECT_FALSE(std::filesystem::exists(path));
+  }
+}
+
+TEST_F(HttpListenTest, UnansweredCountsWhatIsNotOut) {
+  start();
+  EXPECT_EQ(server_->status().unanswered, 0);
+  SocketClient held(server_->port()), gone(server_->port());
+  held.send(post("/hold", ""));
+  gone.send(post("/hold", ""));
+  ASSERT_TRUE(eventually([&] { return server_->status().unanswered == 2; }));
+  gone.close();
+  EXPECT_TRUE(eventually([&] { return server_->status().unanswered == 1; }));
+  // Somebody who hangs may keep an exchange long after its answer.
+  EXPECT_EQ(server_->status().exchanges, 2);
+  const ExchangePtr one = next_held(), other = next_held();
+  one->respond(200, "text/plain", "x");
+  other->respond(200, "text/plain", "x");
+  EXPECT_EQ(held.response().status, 200);
+  EXPECT_TRUE(eventually([&] { return server_->status().unanswered == 0; }));
+  EXPECT_EQ(server_->status().exchanges, 2);
 }
 
 TEST_F(HttpListenTest, AddressInUseIsToldApart) {
