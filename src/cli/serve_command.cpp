@@ -2,7 +2,6 @@
 #include <cstdio>
 #include <thread>
 
-#include "checkpoint/locate.h"
 #include "cli/common.h"
 #include "cli/serve_plan.h"
 #include "cli/serve_setup.h"
@@ -139,11 +138,10 @@ void set_device_memory(serve::Metrics& metrics, const ServePlan& plan) {
 }
 
 void serve_model(const ServeFlags& flags) {
-  require_supported(flags);
   serve::set_log_options(log_options(flags));
   install_server_signals();
   // Before the port: what can't work should not look alive.
-  const auto checkpoint = checkpoint::Checkpoint::open(checkpoint::locate_model(flags.model));
+  const auto checkpoint = open_checkpoint(flags.model, flags.compute);
   std::optional<DummyWeights> dummy;
   if (flags.load_format == "dummy") dummy = dummy_weights(flags.dummy_shape, checkpoint);
   ServePlan plan =

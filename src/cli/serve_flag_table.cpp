@@ -29,7 +29,8 @@ const ServeFlag kModel[] = {
     shows("the model's",
           {"max-model-len", K::context, &F::max_model_len, "N",
            "tokens of prompt and answer: 262144, 256k, 1M; -1 or auto: the largest that fits", 1}),
-    {"hf-overrides", K::object, &F::hf_overrides, "JSON", "merged into config.json (YaRN)"},
+    {"hf-overrides", K::object, &C::hf_overrides, "JSON",
+     "merged into config.json, object by object: longer contexts (YaRN), docs/serving.md"},
     {"language-model-only", K::boolean, &F::language_model_only, "", "leave the vision tower out"},
     {"generation-config", K::text, &F::generation_config, "auto|vllm|FOLDER",
      "where defaults of sampling come from: the model's generation_config.json, neutral values, or "

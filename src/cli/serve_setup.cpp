@@ -177,10 +177,4 @@ chat_template::ChatTemplate serving_template(const ServeFlags& f,
   return out;
 }
 
-void require_supported(const ServeFlags& f) {
-  if (!f.hf_overrides.empty())
-    fail(ErrorCode::invalid_argument,
-         "--hf-overrides is not supported; change config.json of a copy of the model's folder");
-}
-
 }  // namespace octet::cli
