@@ -86,7 +86,9 @@ const ServeFlag kAnswers[] = {
     shows("the model's",
           {"chat-template", K::text, &F::chat_template, "FILE|TEMPLATE", "instead of the model's"}),
     {"chat-template-content-format", K::choice, &F::chat_template_content_format,
-     "auto|string|openai", "how message contents reach the template"},
+     "auto|string|openai",
+     "string: one text, parts joined by line breaks; openai: lists of parts; auto: lists if the "
+     "template writes their text"},
     {"default-chat-template-kwargs", K::object, &F::default_chat_template_kwargs, "JSON",
      "variables of the template that requests may override: {\"enable_thinking\": false}"},
     {"trust-request-chat-template", K::boolean, &F::trust_request_chat_template, "",
