@@ -22,9 +22,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       return 0;
     }
     if (!value.is_array()) return 0;
-    const auto once = octet::serve::normalize_messages(value.get_array(), (data[0] & 1) != 0);
+    const auto form =
+        (data[0] & 4) ? octet::serve::ContentForm::text : octet::serve::ContentForm::parts;
+    const bool strict = (data[0] & 1) != 0;
+    const auto once = octet::serve::normalize_messages(value.get_array(), strict, form);
     // What is normal stays as it is.
-    if ((data[0] & 1) == 0 && octet::serve::normalize_messages(once, false) != once) std::abort();
+    if (!strict && octet::serve::normalize_messages(once, false, form) != once) std::abort();
   } catch (const octet::serve::HttpError& e) {
     if (e.status() != 400 || e.param().empty()) std::abort();
   }

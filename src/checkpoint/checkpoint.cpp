@@ -66,11 +66,11 @@ std::string Checkpoint::canonical_name(const std::string& stored) {
   return stored;
 }
 
-Checkpoint Checkpoint::open(const fs::path& folder) {
+Checkpoint Checkpoint::open(const fs::path& folder, const json::object& overrides) {
   if (!fs::is_directory(folder)) fail(ErrorCode::not_found, "{} is not a folder", folder.string());
   Checkpoint c;
   c.folder_ = folder;
-  c.config_ = read_config(folder);
+  c.config_ = read_config(folder, overrides);
   const fs::path index_path = folder / "model.safetensors.index.json";
   Index index;
   if (fs::exists(index_path))

@@ -26,8 +26,9 @@ class Checkpoint {
  public:
   /// Reads config, index and headers. Shards are those that the index names; without an index the
   /// folder must hold exactly one .safetensors file (model.safetensors if there are several).
-  /// Errors: not_found, bad_data, each with the file.
-  static Checkpoint open(const std::filesystem::path& folder);
+  /// overrides: merged into config.json (config.h). Errors: not_found, bad_data, each with the
+  /// file; invalid_argument if the overrides can't be.
+  static Checkpoint open(const std::filesystem::path& folder, const json::object& overrides = {});
 
   const std::filesystem::path& folder() const { return folder_; }
   const ModelConfig& config() const { return config_; }

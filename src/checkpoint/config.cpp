@@ -1,7 +1,9 @@
 #include "checkpoint/config.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "checkpoint/config_overrides.h"
 #include "checkpoint/config_reader.h"
 
 namespace octet::checkpoint {
@@ -15,9 +17,9 @@ void parse_rope(const ConfigReader& text, RopeParameters& rope) {
   text.read("rope_theta", rope.rope_theta, 1, 1e12);
   text.read("partial_rotary_factor", rope.partial_rotary_factor, 0.001, 1);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const json::object* object = text.object(key);
-    if (!object) continue;
-    const ConfigReader r(*object, text.where() + ": " + key);
+    const auto reader = text.child(key);
+    if (!reader) continue;
+    const ConfigReader& r = *reader;
     r.read("type", rope.rope_type);
     r.read("rope_type", rope.rope_type);
     r.read("rope_theta", rope.rope_theta, 1, 1e12);
@@ -98,8 +100,7 @@ void refuse(const ConfigReader& r, const char* key, bool wanted) {
   if (value != wanted) r.bad(key, "only {} is supported, found {}", wanted, value);
 }
 
-TextConfig parse_text(const json::object& object, const std::string& where) {
-  const ConfigReader r(object, where);
+TextConfig parse_text(const ConfigReader& r) {
   TextConfig c;
   r.read("vocab_size", c.vocab_size, 1, kLarge);
   r.read("hidden_size", c.hidden_size, 1, 1 << 20);
@@ -126,14 +127,14 @@ TextConfig parse_text(const json::object& object, const std::string& where) {
   r.read_ids("eos_token_id", c.eos_token_id);
   refuse(r, "attention_bias", false);
   refuse(r, "attn_output_gate", true);
+  c.rope_parameters.original_max_position_embeddings = c.max_position_embeddings;
   parse_rope(r, c.rope_parameters);
   parse_layer_types(r, c);
   check_text(r, c);
   return c;
 }
 
-VisionConfig parse_vision(const json::object& object, const std::string& where) {
-  const ConfigReader r(object, where);
+VisionConfig parse_vision(const ConfigReader& r) {
   VisionConfig c;
   r.read("depth", c.depth, 1, 4096);
   r.read("hidden_size", c.hidden_size, 1, 1 << 20);
@@ -150,8 +151,7 @@ VisionConfig parse_vision(const json::object& object, const std::string& where) 
   return c;
 }
 
-QuantizationConfig parse_quantization(const json::object& object, const std::string& where) {
-  const ConfigReader r(object, where);
+QuantizationConfig parse_quantization(const ConfigReader& r) {
   QuantizationConfig q;
   r.read("quant_method", q.quant_method);
   if (q.quant_method != "gptq")
@@ -178,12 +178,21 @@ std::int64_t TextConfig::rotary_dim() const {
                                    rope_parameters.partial_rotary_factor);
 }
 
-ModelConfig parse_config(const json::value& value, const std::string& where) {
+std::int64_t TextConfig::context_length() const {
+  if (rope_parameters.rope_type != "yarn") return max_position_embeddings;
+  const double stretched = rope_parameters.factor *
+                           static_cast<double>(rope_parameters.original_max_position_embeddings);
+  return std::max(max_position_embeddings,
+                  static_cast<std::int64_t>(std::min(stretched, static_cast<double>(kLarge))));
+}
+
+ModelConfig parse_config(const json::value& value, const std::string& where,
+                         std::set<std::string>* asked) {
   if (!value.is_object())
     fail(ErrorCode::bad_data, "{}: expected a JSON object, found {}", where, to_json(value));
   ModelConfig config;
   config.raw = value.get_object();
-  const ConfigReader r(config.raw, where);
+  const ConfigReader r(config.raw, where, asked);
   std::string model_type;
   r.read("model_type", model_type);
   if (const json::value* v = r.find("architectures"))
@@ -196,16 +205,14 @@ ModelConfig parse_config(const json::value& value, const std::string& where) {
           model_type, config.architecture);
   if (config.architecture.empty())
     config.architecture = multimodal ? "Qwen3_5ForConditionalGeneration" : "Qwen3_5ForCausalLM";
-  const json::object* text = r.object("text_config");
-  config.text = parse_text(text ? *text : config.raw, text ? where + ": text_config" : where);
+  config.text = parse_text(r.child("text_config").value_or(r));
   // The top level decides; the inner copy serves where it is missing.
   r.read("tie_word_embeddings", config.text.tie_word_embeddings);
   if (config.text.dtype.empty()) {
     r.read("torch_dtype", config.text.dtype);
     r.read("dtype", config.text.dtype);
   }
-  if (const json::object* vision = r.object("vision_config"))
-    config.vision = parse_vision(*vision, where + ": vision_config");
+  if (const auto vision = r.child("vision_config")) config.vision = parse_vision(*vision);
   if (config.vision && config.vision->out_hidden_size != config.text.hidden_size)
     r.bad("vision_config", "out_hidden_size {} differs from the text's hidden_size {}",
           config.vision->out_hidden_size, config.text.hidden_size);
@@ -214,22 +221,23 @@ ModelConfig parse_config(const json::value& value, const std::string& where) {
   r.read("video_token_id", config.video_token_id, -1, last);
   r.read("vision_start_token_id", config.vision_start_token_id, -1, last);
   r.read("vision_end_token_id", config.vision_end_token_id, -1, last);
-  if (const json::object* q = r.object("quantization_config"))
-    config.quantization = parse_quantization(*q, where + ": quantization_config");
+  if (const auto q = r.child("quantization_config")) config.quantization = parse_quantization(*q);
   return config;
 }
 
-ModelConfig read_config(const std::filesystem::path& folder) {
+ModelConfig read_config(const std::filesystem::path& folder, const json::object& overrides) {
   const auto path = folder / "config.json";
   if (!std::filesystem::exists(path))
     fail(ErrorCode::not_found, "{} has no config.json: not a model folder", folder.string());
-  ModelConfig config = parse_config(read_json(path), path.string());
+  ModelConfig config = overrides.empty()
+                           ? parse_config(read_json(path), path.string())
+                           : parse_overridden(read_json(path), path.string(), overrides);
   const auto beside = folder / "quantize_config.json";
   if (!config.quantization && std::filesystem::exists(beside)) {
     const json::value value = read_json(beside);
     if (!value.is_object())
       fail(ErrorCode::bad_data, "{}: expected a JSON object", beside.string());
-    config.quantization = parse_quantization(value.get_object(), beside.string());
+    config.quantization = parse_quantization(ConfigReader(value.get_object(), beside.string()));
   }
   return config;
 }

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,7 @@ struct RopeParameters {
   bool mrope_interleaved = true;
   // yarn
   double factor = 1;
-  std::int64_t original_max_position_embeddings = 262144;
+  std::int64_t original_max_position_embeddings = 262144;  ///< absent: max_position_embeddings
   double beta_fast = 32, beta_slow = 1;
   double attention_factor = 0;  ///< 0: 0.1 ln(factor) + 1
 };
@@ -63,6 +64,9 @@ struct TextConfig {
   std::int64_t conv_dim() const { return 2 * key_dim() + value_dim(); }
   /// Elements of a head that rotate; even.
   std::int64_t rotary_dim() const;
+  /// Tokens that the model is made for: max_position_embeddings, or what YaRN stretches to
+  /// (factor times the original) if that is more.
+  std::int64_t context_length() const;
 };
 
 struct VisionConfig {
@@ -88,6 +92,15 @@ struct QuantizationConfig {
   json::object dynamic;  ///< rules by module name, as written
 };
 
+/// What --hf-overrides did to a configuration.
+struct OverrideReport {
+  std::vector<std::string> unread;  ///< keys that octet does not look for: "text_config.rope_x"
+  std::vector<std::string> known;   ///< if there are any: all keys that it looks for
+  /// The tensors' names or shapes, or how they are to be read, are not those of the file alone:
+  /// nothing that was made of this checkpoint without the overrides may be used, or the reverse.
+  bool changes_tensors = false;
+};
+
 struct ModelConfig {
   std::string architecture;  ///< "Qwen3_5ForConditionalGeneration" or "Qwen3_5ForCausalLM"
   TextConfig text;
@@ -95,7 +108,8 @@ struct ModelConfig {
   std::optional<QuantizationConfig> quantization;
   std::int64_t image_token_id = -1, video_token_id = -1;
   std::int64_t vision_start_token_id = -1, vision_end_token_id = -1;
-  json::object raw;  ///< all of config.json, unknown keys too
+  json::object raw;  ///< all of config.json with the overrides, unknown keys too
+  OverrideReport overrides;
 };
 
 /// generation_config.json; what the file leaves out keeps these values.
@@ -110,10 +124,14 @@ struct GenerationConfig {
 /// Reads config.json (and quantize_config.json beside it, where config.json doesn't tell how the
 /// folder is quantized). Multimodal files and text-only ones, rope_parameters and the older
 /// rope_scaling + rope_theta. Unknown keys are kept in `raw` and ignored.
-/// Errors: not_found; bad_data with file, key, expected and found.
-ModelConfig read_config(const std::filesystem::path& folder);
-/// The same from a parsed file; `where` goes into messages.
-ModelConfig parse_config(const json::value& config, const std::string& where);
+/// overrides: merged into config.json first (config_overrides.h).
+/// Errors: not_found; bad_data with file, key, expected and found; invalid_argument that names
+/// --hf-overrides where config.json alone has no error.
+ModelConfig read_config(const std::filesystem::path& folder, const json::object& overrides = {});
+/// The same from a parsed file; `where` goes into messages. asked: gets the path of every key that
+/// was looked for ("text_config.head_dim").
+ModelConfig parse_config(const json::value& config, const std::string& where,
+                         std::set<std::string>* asked = nullptr);
 
 /// eos ids fall back to the model configuration's. Errors: bad_data. A missing file is no error.
 GenerationConfig read_generation_config(const std::filesystem::path& folder,

@@ -17,6 +17,7 @@ std::optional<std::int64_t> whole(const json::value& v) {
 }  // namespace
 
 const json::value* ConfigReader::find(const char* key) const {
+  if (asked_) asked_->insert(path_ + key);
   const json::value* v = object_.if_contains(key);
   return v && !v->is_null() ? v : nullptr;
 }
@@ -26,6 +27,12 @@ const json::object* ConfigReader::object(const char* key) const {
   if (!v) return nullptr;
   if (!v->is_object()) bad(key, "expected an object, found {}", to_json(*v));
   return &v->get_object();
+}
+
+std::optional<ConfigReader> ConfigReader::child(const char* key) const {
+  const json::object* o = object(key);
+  if (!o) return std::nullopt;
+  return ConfigReader(*o, where_ + ": " + key, path_ + key + ".", asked_);
 }
 
 void ConfigReader::read(const char* key, std::int64_t& value, std::int64_t min,

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,8 +14,10 @@ namespace octet::checkpoint {
 /// A key that is absent or null leaves the value as it is.
 class ConfigReader {
  public:
-  ConfigReader(const json::object& object, std::string where)
-      : object_(object), where_(std::move(where)) {}
+  /// asked: gets the path ("text_config.head_dim") of every key that is looked for; may be null.
+  ConfigReader(const json::object& object, std::string where,
+               std::set<std::string>* asked = nullptr)
+      : ConfigReader(object, std::move(where), "", asked) {}
 
   void read(const char* key, std::int64_t& value, std::int64_t min, std::int64_t max) const;
   void read(const char* key, double& value, double min, double max) const;
@@ -25,6 +29,8 @@ class ConfigReader {
   const json::value* find(const char* key) const;
   /// The object under a key; nullptr if absent. Errors if it is something else.
   const json::object* object(const char* key) const;
+  /// A reader of the object under a key; nullopt if absent. Errors if it is something else.
+  std::optional<ConfigReader> child(const char* key) const;
 
   template <typename... Args>
   [[noreturn]] void bad(const char* key, fmt::format_string<Args...> format, Args&&... args) const {
@@ -34,8 +40,12 @@ class ConfigReader {
   const std::string& where() const { return where_; }
 
  private:
+  ConfigReader(const json::object& object, std::string where, std::string path,
+               std::set<std::string>* asked)
+      : object_(object), where_(std::move(where)), path_(std::move(path)), asked_(asked) {}
   const json::object& object_;
-  std::string where_;
+  std::string where_, path_;  // path_: of the object, with a dot behind
+  std::set<std::string>* asked_;
 };
 
 }  // namespace octet::checkpoint

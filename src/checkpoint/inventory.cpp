@@ -17,7 +17,7 @@ Inventory take_inventory(const Checkpoint& checkpoint) {
   }
   for (std::int64_t layer = 0; layer < c.num_hidden_layers; ++layer)
     ++(c.is_full_attention(layer) ? i.full_layers : i.linear_layers);
-  i.context = c.max_position_embeddings;
+  i.context = c.context_length();
   i.file_bytes = checkpoint.file_bytes();
   for (const TensorInfo& t : checkpoint.tensors()) {
     const std::string name = Checkpoint::canonical_name(t.name);

@@ -272,7 +272,7 @@ Command add_bench(CLI::App& app) {
                 "with --quantize: where the weights go for that time; default: temporary folder");
   c->add_flag("--json", o->as_json, "print one JSON object");
   o->compute.add_to(*c);
-  o->compute.add_weight_cache_to(*c);
+  o->compute.add_loading_to(*c);
   return [o] { run(*o); };
 }
 

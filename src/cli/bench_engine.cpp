@@ -9,7 +9,6 @@
 #include <map>
 #include <mutex>
 
-#include "checkpoint/locate.h"
 #include "cli/bench_cases.h"
 #include "cli/bench_client.h"
 #include "cli/serve_plan.h"
@@ -134,7 +133,7 @@ ServeFlags serve_flags(const BenchEngineOptions& o, const ComputeOptions& comput
 // As serve_model() does, but for logs, signals and a server that is there before its model.
 EngineBench::EngineBench(const BenchEngineOptions& o, const ComputeOptions& compute)
     : o_(o), flags_(serve_flags(o, compute)), machine_(compute) {
-  const auto checkpoint = checkpoint::Checkpoint::open(checkpoint::locate_model(o.model));
+  const auto checkpoint = open_checkpoint(o.model, compute);
   std::optional<DummyWeights> dummy;
   if (!o.synthetic.empty()) dummy = dummy_weights(o.synthetic, checkpoint);
   ServePlan plan =

@@ -121,11 +121,11 @@ class Chat {
     for (const auto& span : spans) rendered += span.text;
     generate::Request request;
     request.prompt = serve::encode_prompt(*loaded_.tokenizer, spans);
-    const std::int64_t room = loaded_.checkpoint.config().text.max_position_embeddings -
+    const std::int64_t room = loaded_.checkpoint.config().text.context_length() -
                               static_cast<std::int64_t>(request.prompt.size());
     if (room < 1)
       fail(ErrorCode::invalid_argument, "the conversation has {} tokens, the model's context is {}",
-           request.prompt.size(), loaded_.checkpoint.config().text.max_position_embeddings);
+           request.prompt.size(), loaded_.checkpoint.config().text.context_length());
     request.max_tokens = std::min(o_.max_tokens, room);
     request.sampling = sampling();
     for (const std::int64_t id : defaults_.eos_token_id)
@@ -339,7 +339,7 @@ Command add_chat(CLI::App& app) {
   c->add_option("--seed", o->seed, "of the random choice; default: a new one each time");
   c->add_flag("--json", o->as_json, "print one JSON object (with PROMPT)");
   o->compute.add_to(*c);
-  o->compute.add_weight_cache_to(*c);
+  o->compute.add_loading_to(*c);
   return [o, prompt] {
     o->has_prompt = prompt->count() > 0;
     if (o->as_json && !o->has_prompt) fail(ErrorCode::invalid_argument, "--json needs a PROMPT");

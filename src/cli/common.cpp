@@ -1,15 +1,19 @@
 #include "cli/common.h"
 
+#include <CLI/Error.hpp>
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <future>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "checkpoint/inventory.h"
 #include "checkpoint/locate.h"
+#include "cli/suggestion.h"
 #include "model/synthetic.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/numa.h"
@@ -44,7 +48,21 @@ void ComputeOptions::add_to(CLI::App& app, bool with_kv) {
                  "most memory to use: 12G, 512M, 50%; default: 80% of what is free");
 }
 
-void ComputeOptions::add_weight_cache_to(CLI::App& app) {
+void ComputeOptions::add_loading_to(CLI::App& app) {
+  app.add_option_function<std::string>(
+         "--hf-overrides",
+         [this](const std::string& text) {
+           try {
+             const json::value value = parse_json(text, "--hf-overrides");
+             if (!value.is_object())
+               throw CLI::ValidationError("--hf-overrides", "expected a JSON object");
+             hf_overrides = value.get_object();
+           } catch (const Error& e) {
+             throw CLI::ValidationError(e.what());
+           }
+         },
+         "JSON object that is merged into MODEL's config.json: another context, YaRN")
+      ->type_name("JSON");
   app.add_option("--weight-cache", weight_cache,
                  "where packed weights are kept for the next start: auto (~/.cache/octet/weights; "
                  "only large models, on one NUMA node, if that is on a disk), off, or a folder")
@@ -145,6 +163,23 @@ Machine::Machine(const ComputeOptions& options)
       {.backend = options.backend, .isa = options.isa, .activations = options.activations}, pool);
 }
 
+checkpoint::Checkpoint open_checkpoint(const std::string& model, const ComputeOptions& options) {
+  auto out = checkpoint::Checkpoint::open(checkpoint::locate_model(model), options.hf_overrides);
+  static std::mutex mutex;
+  static std::set<std::string> said;  // a command may open its model twice: to plan and to load
+  const std::scoped_lock lock(mutex);
+  const auto& [unread, known, changes] = out.config().overrides;
+  for (const std::string& key : unread) {
+    if (!said.insert(key).second) continue;
+    const auto elsewhere =
+        std::ranges::find_if(known, [&](const std::string& k) { return k.ends_with("." + key); });
+    fmt::print(stderr, "octet: warning: --hf-overrides: {}: octet reads no such key{}\n", key,
+               elsewhere != known.end() ? fmt::format("; did you mean `{}`?", *elsewhere)
+                                        : suggestion(key, known));
+  }
+  return out;
+}
+
 void require_memory(const checkpoint::Checkpoint& checkpoint, const model::PoolOptions& caches,
                     std::size_t limit) {
   const auto inventory = checkpoint::take_inventory(checkpoint);
@@ -187,6 +222,8 @@ std::unique_ptr<model::WeightCache> open_weight_cache(const std::string& name, M
                                                       const std::function<void(double)>& tell,
                                                       const Say& say) {
   model::WeightCacheOptions o = options.weight_cache_options();
+  // The file is known by the checkpoint's own files: what is packed otherwise must not be in it.
+  if (checkpoint.config().overrides.changes_tensors) o.folder.clear();
   const bool first = machine.ranks->rank() == 0;
   o.say = [first, say](const std::string& line) {
     if (!first) return;
@@ -215,8 +252,7 @@ std::unique_ptr<model::WeightCache> open_weight_cache(const std::string& name, M
 LoadedModel::LoadedModel(const std::string& model_name, Machine& machine,
                          const ComputeOptions& options, const model::PoolOptions& caches,
                          bool quiet, const std::function<void(double)>& on_progress, const Say& say)
-    : name(model_name),
-      checkpoint(checkpoint::Checkpoint::open(checkpoint::locate_model(model_name))) {
+    : name(model_name), checkpoint(open_checkpoint(model_name, options)) {
   require_memory(checkpoint, caches, options.memory_limit());
   // A vocabulary of 248,000 takes as long to read as 4 GB of weights to verify.
   auto reading = std::async(std::launch::async,

@@ -25,9 +25,10 @@ struct ComputeOptions {
   int threads = 0;
   std::string max_memory;
   std::string weight_cache = "auto", weight_cache_limit = "64G";
+  json::object hf_overrides;  ///< merged into config.json
   void add_to(CLI::App& app, bool with_kv = true);
-  /// Of commands that load a model to run it.
-  void add_weight_cache_to(CLI::App& app);
+  /// Of commands that load a model to run it: --weight-cache, --hf-overrides.
+  void add_loading_to(CLI::App& app);
   /// Where packed weights are kept; an empty folder if nowhere.
   model::WeightCacheOptions weight_cache_options() const;
   DType kv_dtype() const;
@@ -72,6 +73,10 @@ struct LoadedModel {
   std::unique_ptr<model::TextModel> model;
   double seconds = 0;  ///< that loading took
 };
+
+/// The model's folder with --hf-overrides, and a line on standard error (once for each key in the
+/// life of the process) for what they set that nothing reads. Errors: as Checkpoint.
+checkpoint::Checkpoint open_checkpoint(const std::string& model, const ComputeOptions& options);
 
 /// Tells whether a model's weights and caches fit; throws out_of_memory with what needs how much
 /// and what would fit.

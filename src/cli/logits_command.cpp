@@ -126,7 +126,7 @@ Command add_logits(CLI::App& app) {
   c->add_flag("--hidden", o->hidden, "also hidden.0 (embedding) to hidden.N (after layer N)");
   o->compute.activations = "float32";  // exact unless asked otherwise: this command judges
   o->compute.add_to(*c);
-  o->compute.add_weight_cache_to(*c);
+  o->compute.add_loading_to(*c);
   return [o, text] {
     o->has_text = text->count() > 0;
     run(*o);

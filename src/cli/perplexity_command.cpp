@@ -97,8 +97,12 @@ void run(const Options& o) {
       .num_tokens = std::max(o.perplexity.step_rows, o.perplexity.context)};
   LoadedModel loaded(o.model, machine, o.compute, caches, o.as_json || !first);
   std::unique_ptr<LoadedModel> base;
-  if (!o.base.empty())
-    base = std::make_unique<LoadedModel>(o.base, machine, o.compute, caches, o.as_json || !first);
+  if (!o.base.empty()) {
+    ComputeOptions as_published = o.compute;
+    as_published.hf_overrides.clear();  // what they change can be compared
+    base =
+        std::make_unique<LoadedModel>(o.base, machine, as_published, caches, o.as_json || !first);
+  }
   const std::string text = o.text.empty() ? joined_rows(o.rows) : read_text_file(o.text);
   const auto ids = loaded.tokenizer->encode(text, false);
   std::unique_ptr<Progress> bar;
@@ -138,7 +142,7 @@ Command add_perplexity(CLI::App& app) {
   c->add_flag("--json", o->as_json, "print one JSON object");
   o->compute.activations = "float32";  // exact unless asked otherwise: this command judges
   o->compute.add_to(*c, false);
-  o->compute.add_weight_cache_to(*c);
+  o->compute.add_loading_to(*c);
   return [o] { run(*o); };
 }
 

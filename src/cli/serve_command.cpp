@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <thread>
 
-#include "checkpoint/locate.h"
 #include "cli/common.h"
 #include "cli/serve_plan.h"
 #include "cli/serve_report.h"
@@ -216,7 +215,6 @@ void take_socket(const Life& life, const ServeFlags& flags, serve::HttpOptions& 
 void serve_model(const ServeFlags& flags) {
   name_this_thread("octet");  // once restarted it would be "exe"
   Life life = begin_life();
-  require_supported(flags);
   serve::set_log_options(log_options(flags));
   install_server_signals();
   report_notes(flags);
@@ -224,7 +222,7 @@ void serve_model(const ServeFlags& flags) {
     serve::log(LogLevel::warning, "restarted after the engine had failed",
                {{"restarts", life.history.count()}});
   // Before the port: what can't work should not look alive.
-  const auto checkpoint = checkpoint::Checkpoint::open(checkpoint::locate_model(flags.model));
+  const auto checkpoint = open_checkpoint(flags.model, flags.compute);
   std::optional<DummyWeights> dummy;
   if (flags.load_format == "dummy") dummy = dummy_weights(flags.dummy_shape, checkpoint);
   ServePlan plan =

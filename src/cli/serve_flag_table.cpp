@@ -29,7 +29,8 @@ const ServeFlag kModel[] = {
     shows("the model's",
           {"max-model-len", K::context, &F::max_model_len, "N",
            "tokens of prompt and answer: 262144, 256k, 1M; -1 or auto: the largest that fits", 1}),
-    {"hf-overrides", K::object, &F::hf_overrides, "JSON", "merged into config.json (YaRN)"},
+    {"hf-overrides", K::object, &C::hf_overrides, "JSON",
+     "merged into config.json, object by object: longer contexts (YaRN), docs/serving.md"},
     {"language-model-only", K::boolean, &F::language_model_only, "", "leave the vision tower out"},
     {"generation-config", K::text, &F::generation_config, "auto|vllm|FOLDER",
      "where defaults of sampling come from: the model's generation_config.json, neutral values, or "
@@ -85,7 +86,9 @@ const ServeFlag kAnswers[] = {
     shows("the model's",
           {"chat-template", K::text, &F::chat_template, "FILE|TEMPLATE", "instead of the model's"}),
     {"chat-template-content-format", K::choice, &F::chat_template_content_format,
-     "auto|string|openai", "how message contents reach the template"},
+     "auto|string|openai",
+     "string: one text, parts joined by line breaks; openai: lists of parts; auto: lists if the "
+     "template writes their text"},
     {"default-chat-template-kwargs", K::object, &F::default_chat_template_kwargs, "JSON",
      "variables of the template that requests may override: {\"enable_thinking\": false}"},
     {"trust-request-chat-template", K::boolean, &F::trust_request_chat_template, "",

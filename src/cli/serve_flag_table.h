@@ -11,10 +11,10 @@
 namespace octet::cli {
 
 /// Where a flag's value goes.
-using FlagTarget = std::variant<std::monostate, bool ServeFlags::*, std::int64_t ServeFlags::*,
-                                double ServeFlags::*, std::string ServeFlags::*,
-                                std::vector<std::string> ServeFlags::*, json::object ServeFlags::*,
-                                std::string ComputeOptions::*, int ComputeOptions::*>;
+using FlagTarget = std::variant<
+    std::monostate, bool ServeFlags::*, std::int64_t ServeFlags::*, double ServeFlags::*,
+    std::string ServeFlags::*, std::vector<std::string> ServeFlags::*, json::object ServeFlags::*,
+    std::string ComputeOptions::*, int ComputeOptions::*, json::object ComputeOptions::*>;
 
 /// boolean: no value, --no-NAME. integer: digits. count: 262144, 256k (1000), 256K (1024), 64MiB.
 /// context: a count, or auto and -1. number: with a fraction. text. words: several words, or a JSON

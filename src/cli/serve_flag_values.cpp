@@ -194,7 +194,8 @@ void set_flag(ServeFlags& flags, const ServeFlag& flag, const std::vector<std::s
                         [&](std::vector<std::string> F::* p) { flags.*p = list; },
                         [&](json::object F::* p) { flags.*p = object; },
                         [&](std::string C::* p) { flags.compute.*p = word; },
-                        [&](int C::* p) { flags.compute.*p = static_cast<int>(number); }},
+                        [&](int C::* p) { flags.compute.*p = static_cast<int>(number); },
+                        [&](json::object C::* p) { flags.compute.*p = object; }},
              flag.target);
 }
 
@@ -223,7 +224,8 @@ std::string flag_value(const ServeFlags& flags, const ServeFlag& flag) {
                  [&](std::vector<std::string> F::* p) { return list(flags.*p); },
                  [&](json::object F::* p) { return object(flags.*p); },
                  [&](std::string C::* p) { return flat_yaml_scalar(flags.compute.*p); },
-                 [&](int C::* p) { return std::to_string(flags.compute.*p); }},
+                 [&](int C::* p) { return std::to_string(flags.compute.*p); },
+                 [&](json::object C::* p) { return object(flags.compute.*p); }},
       flag.target);
 }
 

@@ -52,9 +52,9 @@ std::vector<std::string> merged_words(const std::vector<const FlagSetting*>& set
         continue;
       }
       ServeFlags whole;
-      const ServeFlag into{s->flag->name, FlagKind::object, &ServeFlags::hf_overrides};
+      const ServeFlag into{s->flag->name, FlagKind::object, &ServeFlags::speculative_config};
       set_flag(whole, into, s->words, s->shown);
-      object = std::move(whole.hf_overrides);
+      object = std::move(whole.speculative_config);
     }
     return {to_json(object)};
   }

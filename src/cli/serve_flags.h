@@ -18,7 +18,6 @@ struct ServeFlags {
   std::vector<std::string> served_model_name;  ///< at least one; the model as it was named
   std::int64_t max_model_len = 0;              ///< 0: the model's own; -1: the largest that fits
   bool allow_long_max_model_len = false;       ///< $VLLM_ALLOW_LONG_MAX_MODEL_LEN
-  json::object hf_overrides;                   ///< merged into config.json
   bool language_model_only = false;            ///< no vision tower
   std::string generation_config = "auto";      ///< auto, vllm (neutral defaults) or a folder
   json::object override_generation_config;     ///< wins over the file

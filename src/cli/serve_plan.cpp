@@ -72,12 +72,14 @@ ServePlan plan_serving(const checkpoint::Checkpoint& checkpoint, const ServeFlag
   e.snapshot_interval = flags.snapshot_interval;
   e.max_prompt_pieces = flags.max_num_partial_prefills;
 
-  const std::int64_t own = config.max_position_embeddings;
+  const std::int64_t own = config.context_length();
   const bool asked = flags.max_model_len > 0;
   if (asked && flags.max_model_len > own && !flags.allow_long_max_model_len)
     fail(ErrorCode::invalid_argument,
-         "--max-model-len {}: the model was trained for {} tokens; set "
-         "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 to go beyond",
+         "--max-model-len {}: the model's configuration is for {} tokens; --hf-overrides can give "
+         "it "
+         "YaRN or another max_position_embeddings (docs/serving.md, Longer contexts), "
+         "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 lets the configuration be",
          flags.max_model_len, own);
   e.max_model_len = asked ? flags.max_model_len : own;
 

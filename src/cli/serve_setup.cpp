@@ -73,6 +73,8 @@ serve::ServiceOptions service_options(const ServeFlags& f,
   o.trust_request_chat_template = f.trust_request_chat_template;
   o.strict_template = f.strict_template;
   o.strict_max_tokens = f.strict_max_tokens;
+  if (f.chat_template_content_format == "string") o.content_form = serve::ContentForm::text;
+  if (f.chat_template_content_format == "openai") o.content_form = serve::ContentForm::parts;
   o.keep_history_thinking = f.history_think_policy == "keep";
   o.parse_reasoning = f.reasoning_parser != "none";
   o.parse_tools = f.tool_call_parser != "none";
@@ -175,12 +177,6 @@ chat_template::ChatTemplate serving_template(const ServeFlags& f,
          "--history-think-policy keep: the model's chat template does not know preserve_thinking; "
          "use another one (--chat-template), or template");
   return out;
-}
-
-void require_supported(const ServeFlags& f) {
-  if (!f.hf_overrides.empty())
-    fail(ErrorCode::invalid_argument,
-         "--hf-overrides is not supported; change config.json of a copy of the model's folder");
 }
 
 }  // namespace octet::cli

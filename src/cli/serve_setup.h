@@ -21,7 +21,5 @@ checkpoint::GenerationConfig generation_config(const ServeFlags& flags,
 /// --chat-template (a file or the text of one), or the model's. Errors: not_found, bad_data.
 chat_template::ChatTemplate serving_template(const ServeFlags& flags,
                                              const checkpoint::Checkpoint& checkpoint);
-/// Flags that ask for what this build does not have. Errors: invalid_argument.
-void require_supported(const ServeFlags& flags);
 
 }  // namespace octet::cli

@@ -94,9 +94,8 @@ Engine::Impl::Impl(Engine& owner, model::TextModel& model, const EngineOptions& 
     fail(ErrorCode::invalid_argument, "engine: num_tokens = {}: the model has {} rows",
          options.num_tokens, vocab);
   num_tokens_ = options.num_tokens > 0 ? options.num_tokens : vocab;
-  const std::int64_t length = options.max_model_len > 0
-                                  ? options.max_model_len
-                                  : text_model.config().max_position_embeddings;
+  const std::int64_t length =
+      options.max_model_len > 0 ? options.max_model_len : text_model.config().context_length();
   max_tokens_in_all = std::min(length, plan.kv_tokens);
   interval_ =
       (options.snapshot_interval + ops::kPageTokens - 1) / ops::kPageTokens * ops::kPageTokens;
@@ -143,9 +142,8 @@ RequestId Engine::Impl::submit(Request request) {
   validate(request.sampling, num_tokens_);
   validate(request.repetition);
   if (prompt + 1 > max_tokens_in_all) {
-    const std::int64_t length = options.max_model_len > 0
-                                    ? options.max_model_len
-                                    : text_model.config().max_position_embeddings;
+    const std::int64_t length =
+        options.max_model_len > 0 ? options.max_model_len : text_model.config().context_length();
     fail(ErrorCode::invalid_argument,
          "the prompt has {} tokens; with one token of an answer that exceeds {} {} tokens", prompt,
          length <= plan.kv_tokens ? "the maximum context length of" : "the KV cache, which holds",

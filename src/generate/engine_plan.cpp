@@ -42,8 +42,7 @@ EnginePlan plan_engine(const checkpoint::TextConfig& config, const EngineOptions
   // The logits once more, on the host.
   plan.workspace_bytes = model::TextModel::workspace_bytes(config, o.max_step_rows, logit_rows) +
                          static_cast<std::size_t>(logit_rows * config.vocab_size) * sizeof(float);
-  const std::int64_t length =
-      o.max_model_len > 0 ? o.max_model_len : config.max_position_embeddings;
+  const std::int64_t length = o.max_model_len > 0 ? o.max_model_len : config.context_length();
   plan.full_length_sequences = std::min(
       o.max_sequences,
       kv.num_pages / std::max<std::int64_t>(1, (length + ops::kPageTokens - 1) / ops::kPageTokens));

@@ -2,38 +2,17 @@
 
 #include <cmath>
 
+#include "serve/answer/json_fields.h"
 #include "serve/http/error_body.h"
 
 namespace octet::serve {
 
 namespace {
 
-// What a value is, in the words of JSON.
-std::string_view kind_of(const json::value& value) {
-  switch (value.kind()) {
-    case json::kind::null:
-      return "null";
-    case json::kind::bool_:
-      return "a boolean";
-    case json::kind::int64:
-    case json::kind::uint64:
-      return "an integer";
-    case json::kind::double_:
-      return "a number";
-    case json::kind::string:
-      return "a string";
-    case json::kind::array:
-      return "an array";
-    case json::kind::object:
-      return "an object";
-  }
-  return "nothing";
-}
-
 [[noreturn]] void wrong_type(const std::string& path, std::string_view expected,
                              const json::value& found) {
   bad_field(path, "{}: expected {}, found {}", path.empty() ? "the request's body" : path, expected,
-            kind_of(found));
+            kind_name(found));
 }
 
 // The value as a 64-bit integer; nullopt if it is one that doesn't fit. Errors: if it is none.

@@ -54,12 +54,14 @@ ChatPrompt make_job_prompt(Service& service, Job& job) {
         service.options().exclude_tools_when_tool_choice_none)
       input.tools.clear();
     keep_thinking(service, input);
-    input.messages = normalize_messages(input.messages, service.options().strict_template);
+    const bool strict = service.options().strict_template;
     if (job.chat_template.empty()) {
+      input.messages = normalize_messages(input.messages, strict, service.content_form());
       prompt = make_chat_prompt(service.chat_template(), service.tokenizer(), input);
     } else {
       try {
         const auto own = chat_template::ChatTemplate::parse(job.chat_template, "chat_template");
+        input.messages = normalize_messages(input.messages, strict, service.content_form(own));
         prompt = make_chat_prompt(own, service.tokenizer(), input);
       } catch (const HttpError&) {
         throw;

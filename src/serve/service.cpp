@@ -95,6 +95,7 @@ Service::Service(ServiceOptions options, const tokenizer::Tokenizer& tokenizer,
     : options_(std::move(options)),
       tokenizer_(tokenizer),
       template_(std::move(chat_template)),
+      content_form_(content_form(template_)),
       defaults_(std::move(defaults)),
       engine_(engine),
       vocab_size_(vocab_size),
@@ -113,6 +114,10 @@ Service::Service(ServiceOptions options, const tokenizer::Tokenizer& tokenizer,
 }
 
 Service::~Service() = default;
+
+ContentForm Service::content_form(const chat_template::ChatTemplate& own) const {
+  return options_.content_form ? *options_.content_form : find_content_form(own);
+}
 
 std::int64_t Service::max_model_len() const {
   return engine_.options().max_model_len;

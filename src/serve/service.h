@@ -26,7 +26,8 @@ struct ServiceOptions {
   std::string model_root;  ///< folder or hub id, shown by /v1/models
   json::object default_chat_template_kwargs;
   bool trust_request_chat_template = false, strict_template = false, strict_max_tokens = false;
-  bool keep_history_thinking = false;  ///< without thinking: the history has empty blocks, too
+  std::optional<ContentForm> content_form;  ///< absent: what the template takes
+  bool keep_history_thinking = false;       ///< without thinking: the history has empty blocks, too
   bool parse_reasoning = true, parse_tools = true, exclude_tools_when_tool_choice_none = false;
   std::string reasoning_field = "both";  ///< reasoning, reasoning_content or both
   std::int64_t max_logprobs = 20;        ///< -1: no limit
@@ -55,6 +56,9 @@ class Service {
   const ServiceOptions& options() const { return options_; }
   const tokenizer::Tokenizer& tokenizer() const { return tokenizer_; }
   const chat_template::ChatTemplate& chat_template() const { return template_; }
+  /// What a template gets: the server's own, or one that a request brought.
+  ContentForm content_form() const { return content_form_; }
+  ContentForm content_form(const chat_template::ChatTemplate& own) const;
   const checkpoint::GenerationConfig& defaults() const { return defaults_; }
   generate::Engine& engine() { return engine_; }
   Metrics& metrics() { return metrics_; }
@@ -103,6 +107,7 @@ class Service {
   ServiceOptions options_;
   const tokenizer::Tokenizer& tokenizer_;
   chat_template::ChatTemplate template_;
+  ContentForm content_form_;
   checkpoint::GenerationConfig defaults_;
   generate::Engine& engine_;
   std::int64_t vocab_size_, created_;

@@ -57,8 +57,8 @@ ChatTemplate ChatTemplate::parse(const std::string& source, const std::string& n
 }
 
 std::string ChatTemplate::render(const json::value& messages, const json::value& tools,
-                                 const json::object& kwargs) const {
-  return template_.render(context(messages, tools, kwargs));
+                                 const json::object& kwargs, const Limits& limits) const {
+  return template_.render(context(messages, tools, kwargs), limits);
 }
 
 std::vector<Span> ChatTemplate::render_marked(const json::value& messages, const json::value& tools,

@@ -20,7 +20,7 @@ class ChatTemplate {
   /// messages: list of {role, content, ...}; tools: list or null; kwargs: further variables
   /// (add_generation_prompt, enable_thinking, ...).
   std::string render(const json::value& messages, const json::value& tools,
-                     const json::object& kwargs) const;
+                     const json::object& kwargs, const Limits& limits = {}) const;
   std::vector<Span> render_marked(const json::value& messages, const json::value& tools,
                                   const json::object& kwargs) const;
 

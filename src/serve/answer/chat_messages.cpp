@@ -1,3 +1,5 @@
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -11,10 +13,27 @@ namespace octet::serve {
 
 namespace {
 
-// Text of a list of parts, and what of it was thought rather than said.
+// Texts of a content's parts, and what of them was thought rather than said.
 struct Parts {
-  std::string text, thinking;
+  std::vector<std::string> texts;
+  std::string thinking;
+  bool empty() const { return std::ranges::all_of(texts, &std::string::empty); }
 };
+
+json::value content_of(const std::vector<std::string>& texts, ContentForm form) {
+  if (form == ContentForm::text) return json::string(fmt::format("{}", fmt::join(texts, "\n")));
+  json::array parts;
+  for (const std::string& text : texts) parts.push_back({{"type", "text"}, {"text", text}});
+  return parts;
+}
+
+// All text of a content that content_of made.
+std::string text_of_content(const json::value& content) {
+  if (content.is_string()) return std::string(content.get_string());
+  std::string out;
+  for (const json::value& part : content.get_array()) out += part.at("text").get_string();
+  return out;
+}
 
 // The one place that stands between pictures and the model.
 [[noreturn]] void refuse_vision(const std::string& path) {
@@ -33,11 +52,15 @@ void read_part(const json::value& value, const std::string& path, bool of_assist
   const json::object& part = as_object(value, path);
   const std::string type(text_of(part, "type", path));
   if (type == "text") {
-    out.text += text_of(part, "text", path);
+    out.texts.emplace_back(text_of(part, "text", path));
   } else if (type == "refusal") {
-    out.text += text_of(part, "refusal", path);
+    out.texts.emplace_back(text_of(part, "refusal", path));
   } else if (type == "thinking") {
-    (of_assistant ? out.thinking : out.text) += text_of(part, "thinking", path);
+    const std::string thought(text_of(part, "thinking", path));
+    if (of_assistant)
+      out.thinking += thought;
+    else
+      out.texts.push_back(thought);
   } else if (type == "image_url" || type == "image" || type == "input_image" ||
              type == "video_url" || type == "video" || type == "input_video") {
     refuse_vision(path);
@@ -55,7 +78,7 @@ void read_part(const json::value& value, const std::string& path, bool of_assist
   }
 }
 
-// Checks a message's content and joins its parts, as the template does.
+// Checks a message's content.
 Parts read_content(const json::object& message, const std::string& path, std::string_view role) {
   Parts out;
   const json::value* content = member(message, "content");
@@ -64,13 +87,13 @@ Parts read_content(const json::object& message, const std::string& path, std::st
     if (role != "assistant" && !message.contains("content"))
       bad_field(at, "{}: missing; a {} message needs one", at, role);
   } else if (content->is_string()) {
-    out.text = content->get_string();
+    out.texts.emplace_back(content->get_string());
   } else if (content->is_array()) {
     std::size_t k = 0;
     for (const json::value& part : content->get_array())
       read_part(part, fmt::format("{}[{}]", at, k++), role == "assistant", out);
   } else {
-    bad_field(at, "{}: expected a string, a list of parts or null, found {}", at,
+    bad_field(at, "{}: expected a string, an array of parts or null, found {}", at,
               kind_name(*content));
   }
   return out;
@@ -139,7 +162,8 @@ void read_calls(json::object& message, const std::string& path, bool strict) {
   message["tool_calls"] = std::move(out);
 }
 
-json::object read_message(const json::value& value, const std::string& path, bool strict) {
+json::object read_message(const json::value& value, const std::string& path, bool strict,
+                          ContentForm form) {
   json::object message = as_object(value, path);
   const std::string role(text_of(message, "role", path));
   if (role == "function")
@@ -155,22 +179,29 @@ json::object read_message(const json::value& value, const std::string& path, boo
   if (role == "tool") string_member(message, "tool_call_id", path);
   if (role == "assistant") {
     const json::string* refusal = string_member(message, "refusal", path);
-    if (refusal && parts.text.empty()) parts.text = *refusal;
+    if (refusal && parts.empty()) parts.texts = {std::string(*refusal)};
     for (const char* key : {"reasoning", "reasoning_content"})  // the latter counts
       if (const json::string* thought = string_member(message, key, path))
         parts.thinking = *thought;
     read_calls(message, path, strict);
-    if (strict) return message;
+  }
+  if (strict) {
+    const json::value* content = message.if_contains("content");
+    if (form == ContentForm::text && content && content->is_array())
+      message["content"] = content_of(parts.texts, form);
+    return message;
+  }
+  if (role == "assistant") {
     if (parts.thinking.empty())
       message.erase("reasoning_content");
     else
       message["reasoning_content"] = parts.thinking;
   }
-  if (strict) return message;
-  if (parts.text.empty() && message.contains("tool_calls"))
-    message["content"] = nullptr;
+  if (parts.empty() && message.contains("tool_calls"))
+    // No blank lines before the calls.
+    message["content"] = form == ContentForm::text ? json::value() : json::array();
   else
-    message["content"] = parts.text;
+    message["content"] = content_of(parts.texts, form);
   if (role == "developer") message["role"] = "system";
   return message;
 }
@@ -182,25 +213,25 @@ bool has_role(const json::value& message, std::string_view role) {
 // The template takes one system message, at the beginning. Several there become one; later ones
 // stay where they are, so that what precedes them is still the prompt's prefix, as the user's
 // words.
-json::array place_system_messages(json::array messages) {
+json::array place_system_messages(json::array messages, ContentForm form) {
   json::array out;
   for (json::value& m : messages) {
     if (!has_role(m, "system")) {
       out.push_back(std::move(m));
       continue;
     }
-    const std::string_view text = m.at("content").get_string();
+    const std::string text = text_of_content(m.at("content"));
     if (out.empty()) {
       out.push_back(std::move(m));
     } else if (trimmed(text).empty()) {
       continue;
     } else if (out.size() == 1 && has_role(out[0], "system")) {
-      json::string& first = out[0].at("content").get_string();
-      if (!trimmed(first).empty()) first.append("\n\n");
-      first.append(text);
+      std::string first = text_of_content(out[0].at("content"));
+      if (!trimmed(first).empty()) first += "\n\n";
+      out[0].get_object()["content"] = content_of({first + text}, form);
     } else {
-      out.push_back({{"role", "user"},
-                     {"content", fmt::format("<system-reminder>\n{}\n</system-reminder>", text)}});
+      const std::string reminder = fmt::format("<system-reminder>\n{}\n</system-reminder>", text);
+      out.push_back({{"role", "user"}, {"content", content_of({reminder}, form)}});
     }
   }
   return out;
@@ -208,13 +239,13 @@ json::array place_system_messages(json::array messages) {
 
 }  // namespace
 
-json::array normalize_messages(const json::array& messages, bool strict) {
+json::array normalize_messages(const json::array& messages, bool strict, ContentForm form) {
   if (messages.empty()) bad_field("messages", "messages: expected at least one message");
   json::array out;
   for (std::size_t i = 0; i < messages.size(); ++i)
-    out.push_back(read_message(messages[i], fmt::format("messages[{}]", i), strict));
+    out.push_back(read_message(messages[i], fmt::format("messages[{}]", i), strict, form));
   if (strict) return out;
-  out = place_system_messages(std::move(out));
+  out = place_system_messages(std::move(out), form);
   const auto is_user = [](const json::value& m) { return has_role(m, "user"); };
   const auto begin =
       std::ranges::find_if_not(out, [](const json::value& m) { return has_role(m, "system"); });
@@ -224,7 +255,7 @@ json::array normalize_messages(const json::array& messages, bool strict) {
   // An agent that trimmed its history. The template wants a question, and a turn before the results
   // of tools.
   if (no_user || has_role(out[0], "tool"))
-    out.insert(begin, json::object{{"role", "user"}, {"content", ""}});
+    out.insert(begin, json::object{{"role", "user"}, {"content", content_of({""}, form)}});
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include "input/chat_template/chat_template.h"
 #include "input/tokenizer/tokenizer.h"
 #include "runtime/base/json.h"
+#include "serve/answer/content_form.h"
 
 namespace octet::serve {
 
@@ -32,10 +33,11 @@ struct ChatPrompt {
 
 /// Checks messages as OpenAI's schema has them and brings them to what the template takes
 /// (serving.md §3.3, §11.3): developer is system, later system messages become user turns,
-/// `reasoning` is `reasoning_content`, arguments are mappings, parts of text are joined.
-/// strict: checks and makes mappings of arguments, no more. Errors: HttpError 400 with the path
-/// (`messages[2].content[0].type`).
-json::array normalize_messages(const json::array& messages, bool strict);
+/// `reasoning` is `reasoning_content`, arguments are mappings, contents are of one form.
+/// strict: checks, makes mappings of arguments and strings of contents that must be, no more.
+/// Errors: HttpError 400 with the path (`messages[2].content[0].type`).
+json::array normalize_messages(const json::array& messages, bool strict,
+                               ContentForm form = ContentForm::parts);
 
 /// A prompt's tokens: special tokens are read where the template wrote them, never in what came
 /// from the messages.

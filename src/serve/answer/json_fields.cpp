@@ -13,12 +13,13 @@ std::string_view kind_name(const json::value& value) {
       return "a boolean";
     case json::kind::int64:
     case json::kind::uint64:
+      return "an integer";
     case json::kind::double_:
       return "a number";
     case json::kind::string:
       return "a string";
     case json::kind::array:
-      return "a list";
+      return "an array";
     case json::kind::object:
       break;
   }
@@ -60,7 +61,7 @@ const json::string* string_member(const json::object& object, std::string_view k
 
 const json::array* array_member(const json::object& object, std::string_view key,
                                 const std::string& path) {
-  const json::value* v = typed_member(object, key, path, json::kind::array, "a list");
+  const json::value* v = typed_member(object, key, path, json::kind::array, "an array");
   return v ? &v->get_array() : nullptr;
 }
 

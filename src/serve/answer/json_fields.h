@@ -7,7 +7,7 @@
 
 namespace octet::serve {
 
-/// "a string", "a list", ...: what a value is, for messages.
+/// "a string", "an array", ...: what a value is in the words of JSON, for messages.
 std::string_view kind_name(const json::value& value);
 
 /// The beginning of a text that a client sent, as JSON, for messages.

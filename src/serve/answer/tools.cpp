@@ -44,7 +44,7 @@ struct Place {
 }
 
 void check_type(const json::value& type, const Place& place) {
-  static constexpr std::string_view kExpected = "a type's name or a list of such";
+  static constexpr std::string_view kExpected = "a type's name or an array of such";
   if (type.is_string()) return;
   if (!type.is_array()) bad_schema(place.text("type"), kExpected, type);
   if (type.get_array().empty())
@@ -67,9 +67,9 @@ void check_schema(const json::value& schema, const Place& place, int depth) {
       bad_schema(place.text(key), "a string", *v);
   for (const char* key : {"enum", "required"})
     if (const json::value* v = o.if_contains(key); v && !v->is_array())
-      bad_schema(place.text(key), "a list", *v);
+      bad_schema(place.text(key), "an array", *v);
   const auto check_list = [&](std::string_view key, const json::value& list) {
-    if (!list.is_array()) bad_schema(place.text(key), "a list of schemas", list);
+    if (!list.is_array()) bad_schema(place.text(key), "an array of schemas", list);
     std::ptrdiff_t i = 0;
     for (const json::value& v : list.get_array())
       check_schema(v, Place{&place, key, i++}, depth + 1);

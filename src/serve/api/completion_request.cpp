@@ -24,7 +24,7 @@ std::vector<std::vector<std::int32_t>> read_prompts(FieldReader& body, std::stri
   };
   if (v->is_string()) return {encode(v->get_string(), path)};
   const json::array* items = v->if_array();
-  if (!items) bad_field(path, "{}: expected a string, token ids, or a list of either", path);
+  if (!items) bad_field(path, "{}: expected a string, token ids, or an array of either", path);
   if (items->empty()) bad_field(path, "{}: expected at least one prompt or token", path);
   if (items->front().is_number()) return {body.token_ids(name, SIZE_MAX, context.vocab_size)};
   if (items->size() > kMaxPrompts)

@@ -92,4 +92,51 @@ json::object text_part(std::string_view text) {
   return {{"type", "text"}, {"text", text}};
 }
 
+std::string joined_text(const json::array& parts) {
+  std::string text;
+  for (const json::value& part : parts) {
+    if (!text.empty()) text += '\n';
+    text += part.at("text").as_string();
+  }
+  return text;
+}
+
+json::object assistant_message(json::array parts, const std::string& reasoning, json::array calls) {
+  json::object message = chat_message("assistant", std::move(parts));
+  // The template writes blank lines after content, also after an empty one.
+  if (message["content"] == "" && !calls.empty()) message["content"] = nullptr;
+  if (!reasoning.empty()) message["reasoning_content"] = reasoning;
+  if (!calls.empty()) message["tool_calls"] = std::move(calls);
+  return message;
+}
+
+std::string required_string(FieldReader& object, std::string_view name) {
+  auto text = object.string(name);
+  if (!text) bad_field(object.path(name), "{} is missing", object.path(name));
+  return std::move(*text);
+}
+
+json::array read_parts(FieldReader& owner, std::string_view name, std::string_view items,
+                       const ReadPart& read) {
+  json::array parts;
+  const json::value* content = owner.find(name);
+  if (!content) return parts;
+  const std::string path = owner.path(name);
+  if (content->is_string()) {
+    parts.push_back(text_part(content->get_string()));
+    return parts;
+  }
+  if (!content->is_array()) bad_field(path, "{}: expected a string or an array of {}", path, items);
+  for (std::size_t i = 0; i < content->get_array().size(); ++i) {
+    FieldReader item(content->get_array()[i], fmt::format("{}[{}]", path, i));
+    const std::string type = required_string(item, "type");
+    read(item, type, parts);
+  }
+  return parts;
+}
+
+void refuse_picture(const std::string& path) {
+  bad_field(path, "{}: an image, but this model reads text only; leave it out", path);
+}
+
 }  // namespace octet::serve

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -38,5 +39,19 @@ std::string_view shortened(std::string_view text);
 /// {"role": role, "content": parts}; no part or one is a string.
 json::object chat_message(std::string_view role, json::array parts);
 json::object text_part(std::string_view text);
+/// The texts of parts, a line break between them.
+std::string joined_text(const json::array& parts);
+/// An assistant's turn; without text before calls its content is null.
+json::object assistant_message(json::array parts, const std::string& reasoning, json::array calls);
+
+/// A field that must be there. Errors: HttpError 400 with its path, as below.
+std::string required_string(FieldReader& object, std::string_view name);
+/// Reads an item of content, by its type, into parts.
+using ReadPart =
+    std::function<void(FieldReader& item, const std::string& type, json::array& parts)>;
+/// The text of a field as parts: a string, or an array of items (`items`: their name in errors).
+json::array read_parts(FieldReader& owner, std::string_view name, std::string_view items,
+                       const ReadPart& read);
+[[noreturn]] void refuse_picture(const std::string& path);
 
 }  // namespace octet::serve

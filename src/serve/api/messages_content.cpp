@@ -8,20 +8,6 @@ namespace octet::serve {
 
 namespace {
 
-[[noreturn]] void no_pictures(const std::string& path) {
-  bad_field(path, "{}: an image, but this model reads text only; leave it out", path);
-}
-
-std::string required_string(FieldReader& block, std::string_view name) {
-  auto text = block.string(name);
-  if (!text) bad_field(block.path(name), "{} is missing", block.path(name));
-  return std::move(*text);
-}
-
-std::string block_type(FieldReader& block) {
-  return required_string(block, "type");
-}
-
 [[noreturn]] void wrong_block(const FieldReader& block, std::string_view type,
                               std::string_view where, std::string_view known) {
   bad_field(block.path("type"), "{}: a block of type \"{}\" can't stand in {}; known there: {}",
@@ -69,7 +55,7 @@ bool add_text(FieldReader& block, std::string_view type, json::array& parts) {
   } else if (type == "tool_reference") {
     parts.push_back(text_part(required_string(block, "tool_name")));
   } else if (type == "image") {
-    no_pictures(block.path("type"));
+    refuse_picture(block.path("type"));
   } else {
     return false;
   }
@@ -77,24 +63,14 @@ bool add_text(FieldReader& block, std::string_view type, json::array& parts) {
 }
 
 json::array text_blocks(FieldReader& owner, std::string_view name, std::string_view where) {
-  json::array parts;
-  const json::value* content = owner.find(name);
-  if (!content) return parts;
-  const std::string path = owner.path(name);
-  if (content->is_string()) {
-    parts.push_back(text_part(content->get_string()));
-    return parts;
-  }
-  if (!content->is_array()) bad_field(path, "{}: expected a string or an array of blocks", path);
-  const json::array& blocks = content->get_array();
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    FieldReader block(blocks[i], fmt::format("{}[{}]", path, i));
-    const std::string type = block_type(block);
-    // A document within a document would be a way to nest without end.
-    const bool nested = (type == "document" || type == "search_result") && where != "a tool_result";
-    if (nested || !add_text(block, type, parts)) wrong_block(block, type, where, "text");
-  }
-  return parts;
+  return read_parts(owner, name, "blocks",
+                    [where](FieldReader& block, const std::string& type, json::array& parts) {
+                      // A document within a document would be a way to nest without end.
+                      const bool nested = (type == "document" || type == "search_result") &&
+                                          where != "a tool_result";
+                      if (nested || !add_text(block, type, parts))
+                        wrong_block(block, type, where, "text");
+                    });
 }
 
 // A user's turn: results of tools first, each a message of its own, then what the user says.
@@ -102,7 +78,7 @@ void read_user(const json::array& blocks, const std::string& path, json::array& 
   json::array said;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     FieldReader block(blocks[i], fmt::format("{}[{}]", path, i));
-    const std::string type = block_type(block);
+    const std::string type = required_string(block, "type");
     if (type == "tool_result") {
       json::array parts = text_blocks(block, "content", "a tool_result");
       const bool failed = block.boolean("is_error").value_or(false);
@@ -131,7 +107,7 @@ void read_assistant(const json::array& blocks, const std::string& path, json::ar
   std::string reasoning;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     FieldReader block(blocks[i], fmt::format("{}[{}]", path, i));
-    const std::string type = block_type(block);
+    const std::string type = required_string(block, "type");
     if (type == "text") {
       // Blank blocks between calls would come out as blank lines.
       if (std::string text = required_string(block, "text"); !text.empty())
@@ -146,12 +122,7 @@ void read_assistant(const json::array& blocks, const std::string& path, json::ar
                   "text, thinking, redacted_thinking, tool_use");
     }
   }
-  json::object message = chat_message("assistant", std::move(said));
-  // The template writes blank lines after content, also after an empty one.
-  if (message["content"] == "" && !calls.empty()) message["content"] = nullptr;
-  if (!reasoning.empty()) message["reasoning_content"] = reasoning;
-  if (!calls.empty()) message["tool_calls"] = std::move(calls);
-  out.push_back(std::move(message));
+  out.push_back(assistant_message(std::move(said), reasoning, std::move(calls)));
 }
 
 }  // namespace
@@ -183,12 +154,7 @@ json::array read_anthropic_messages(const json::array& messages) {
 std::optional<std::string> read_anthropic_system(FieldReader& body) {
   const json::array parts = text_blocks(body, "system", "the system prompt");
   if (parts.empty()) return std::nullopt;
-  std::string text;
-  for (const json::value& part : parts) {
-    if (!text.empty()) text += '\n';
-    text += part.at("text").as_string();
-  }
-  return text;
+  return joined_text(parts);
 }
 
 }  // namespace octet::serve

@@ -9,51 +9,24 @@ namespace octet::serve {
 
 namespace {
 
-std::string required_string(FieldReader& item, std::string_view name) {
-  auto text = item.string(name);
-  if (!text) bad_field(item.path(name), "{} is missing", item.path(name));
-  return std::move(*text);
-}
-
 // A string, or parts of text. What a model or a tool wrote comes as output_text, what people wrote
 // as input_text; clients mix them up without harm.
-json::array read_parts(FieldReader& owner, std::string_view name) {
-  json::array parts;
-  const json::value* content = owner.find(name);
-  if (!content) return parts;
-  const std::string path = owner.path(name);
-  if (content->is_string()) {
-    parts.push_back(text_part(content->get_string()));
-    return parts;
-  }
-  if (!content->is_array()) bad_field(path, "{}: expected a string or an array of parts", path);
-  const json::array& all = content->get_array();
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    FieldReader part(all[i], fmt::format("{}[{}]", path, i));
-    const std::string type = required_string(part, "type");
-    if (type == "input_text" || type == "output_text" || type == "text" ||
-        type == "reasoning_text" || type == "summary_text")
-      parts.push_back(text_part(required_string(part, "text")));
-    else if (type == "refusal")
-      parts.push_back(text_part(required_string(part, "refusal")));
-    else if (type == "input_image")
-      bad_field(part.path("type"), "{}: an image, but this model reads text only; leave it out",
-                part.path("type"));
-    else
-      bad_field(part.path("type"),
-                "{}: a part of type \"{}\" can't be read; known: input_text, output_text, refusal",
-                part.path("type"), shortened(type));
-  }
-  return parts;
-}
-
-std::string joined(const json::array& parts) {
-  std::string text;
-  for (const json::value& part : parts) {
-    if (!text.empty()) text += '\n';
-    text += part.at("text").as_string();
-  }
-  return text;
+json::array read_texts(FieldReader& owner, std::string_view name) {
+  return read_parts(
+      owner, name, "parts", [](FieldReader& part, const std::string& type, json::array& parts) {
+        if (type == "input_text" || type == "output_text" || type == "text" ||
+            type == "reasoning_text" || type == "summary_text")
+          parts.push_back(text_part(required_string(part, "text")));
+        else if (type == "refusal")
+          parts.push_back(text_part(required_string(part, "refusal")));
+        else if (type == "input_image")
+          refuse_picture(part.path("type"));
+        else
+          bad_field(
+              part.path("type"),
+              "{}: a part of type \"{}\" can't be read; known: input_text, output_text, refusal",
+              part.path("type"), shortened(type));
+      });
 }
 
 // Calls of tools that run in OpenAI's cloud, and what they brought: nothing that this model saw.
@@ -90,13 +63,8 @@ class Turn {
   }
   void add_call(json::object call) { calls_.push_back(std::move(call)); }
   void flush() {
-    if (has_content_ || !calls_.empty() || !reasoning_.empty()) {
-      json::object message = chat_message("assistant", std::move(parts_));
-      if (message["content"] == "" && !calls_.empty()) message["content"] = nullptr;
-      if (!reasoning_.empty()) message["reasoning_content"] = reasoning_;
-      if (!calls_.empty()) message["tool_calls"] = std::move(calls_);
-      out_.push_back(std::move(message));
-    }
+    if (has_content_ || !calls_.empty() || !reasoning_.empty())
+      out_.push_back(assistant_message(std::move(parts_), reasoning_, std::move(calls_)));
     parts_ = {};
     calls_ = {};
     reasoning_.clear();
@@ -134,7 +102,7 @@ void read_message(FieldReader& item, Turn& turn, json::array& out) {
   const auto role = item.one_of("role", {"user", "assistant", "system", "developer"});
   if (!role) bad_field(item.path("role"), "{} is missing", item.path("role"));
   if (!item.has("content")) bad_field(item.path("content"), "{} is missing", item.path("content"));
-  json::array parts = read_parts(item, "content");
+  json::array parts = read_texts(item, "content");
   if (*role == "assistant") {
     turn.add_content(std::move(parts));
   } else {
@@ -149,8 +117,8 @@ void read_item(FieldReader& item, Turn& turn, json::array& out) {
   if (type == "message") {
     read_message(item, turn, out);
   } else if (type == "reasoning") {
-    std::string text = joined(read_parts(item, "content"));
-    if (text.empty()) text = joined(read_parts(item, "summary"));
+    std::string text = joined_text(read_texts(item, "content"));
+    if (text.empty()) text = joined_text(read_texts(item, "summary"));
     turn.add_reasoning(std::move(text));
   } else if (type == "function_call") {
     const std::string id = required_string(item, "call_id");
@@ -164,7 +132,7 @@ void read_item(FieldReader& item, Turn& turn, json::array& out) {
   } else if (type == "function_call_output" || type == "custom_tool_call_output") {
     turn.flush();
     const std::string id = required_string(item, "call_id");
-    json::object message = chat_message("tool", read_parts(item, "output"));
+    json::object message = chat_message("tool", read_texts(item, "output"));
     message["tool_call_id"] = id;
     out.push_back(std::move(message));
   } else if (type == "item_reference") {

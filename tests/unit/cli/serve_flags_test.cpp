@@ -183,14 +183,15 @@ TEST(ServeFlags, Objects) {
                   "--hf-overrides.text_config.rope_parameters.factor", "4.0", "--hf-overrides.b",
                   "true", "--hf-overrides.c", "yarn"});
   EXPECT_EQ(
-      to_json(f.hf_overrides),
+      to_json(f.compute.hf_overrides),
       R"({"a": 1, "text_config": {"x": 2, "rope_parameters": {"factor": 4.0}}, "b": true, "c": "yarn"})");
   // The whole object replaces what came before.
-  EXPECT_EQ(to_json(with_model({"--hf-overrides.a", "1", "--hf-overrides", "{}"}).hf_overrides),
-            "{}");
+  EXPECT_EQ(
+      to_json(with_model({"--hf-overrides.a", "1", "--hf-overrides", "{}"}).compute.hf_overrides),
+      "{}");
   // A source that wins, wins whole.
   EXPECT_EQ(to_json(with_model({"--hf-overrides.a", "1"}, {{"OCTET_HF_OVERRIDES", "{\"b\": 2}"}})
-                        .hf_overrides),
+                        .compute.hf_overrides),
             R"({"a": 1})");
   expect_refusal({"--hf-overrides", "[1]"}, {"--hf-overrides", "JSON object"});
   expect_refusal({"--hf-overrides", "{a: 1}"}, {"--hf-overrides"});

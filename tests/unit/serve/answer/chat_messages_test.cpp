@@ -7,8 +7,12 @@
 namespace octet::serve {
 namespace {
 
-std::string normalized(const std::string& messages, bool strict = false) {
-  return to_json(normalize_messages(parse_json(messages, "test").as_array(), strict));
+std::string normalized(const std::string& messages, bool strict = false,
+                       ContentForm form = ContentForm::text) {
+  return to_json(normalize_messages(parse_json(messages, "test").as_array(), strict, form));
+}
+std::string in_parts(const std::string& messages) {
+  return normalized(messages, false, ContentForm::parts);
 }
 
 // The path that is refused.
@@ -100,10 +104,10 @@ TEST(ChatMessages, ErrorsAreShort) {
   }
 }
 
-TEST(ChatMessages, PartsAreJoinedAsTheTemplateDoes) {
+TEST(ChatMessages, PartsAreLinesOfAString) {
   EXPECT_EQ(normalized(R"([{"role": "user", "content": [{"type": "text", "text": "a"},
                            {"type": "refusal", "refusal": "b"}, {"type": "text", "text": "c"}]}])"),
-            R"([{"role": "user", "content": "abc"}])");
+            R"([{"role": "user", "content": "a\nb\nc"}])");
   EXPECT_EQ(normalized(R"([{"role": "user", "content": "q"}, {"role": "assistant", "content": [
                            {"type": "thinking", "thinking": "t"}, {"type": "text", "text": "a"}]}])"),
             R"([{"role": "user", "content": "q"}, )"
@@ -186,12 +190,101 @@ TEST(ChatMessages, LongIntegersKeepTheirDigits) {
   EXPECT_NE(rendered.find("<parameter=x>\n1.5\n</parameter>"), std::string::npos);
 }
 
+TEST(ChatMessages, PartsReachATemplateThatTakesThem) {
+  const std::string a = R"([{"type": "text", "text": "a"}])";
+  EXPECT_EQ(in_parts(R"([{"role": "user", "content": "a"}])"),
+            R"([{"role": "user", "content": )" + a + "}]");
+  EXPECT_EQ(in_parts(R"([{"role": "user", "content": [{"type": "text", "text": "a", "x": 1},
+                          {"type": "refusal", "refusal": "b"}]}])"),
+            R"([{"role": "user", "content": [{"type": "text", "text": "a"}, )"
+            R"({"type": "text", "text": "b"}]}])");
+  EXPECT_EQ(in_parts(R"([{"role": "system", "content": "s"}, {"role": "developer", "content": "t"},
+                         {"role": "user", "content": []}, {"role": "system", "content": "late"}])"),
+            R"([{"role": "system", "content": [{"type": "text", "text": "s\n\nt"}]}, )"
+            R"({"role": "user", "content": []}, {"role": "user", "content": )"
+            R"([{"type": "text", "text": "<system-reminder>\nlate\n</system-reminder>"}]}])");
+  EXPECT_EQ(in_parts(R"([{"role": "assistant", "content": [{"type": "thinking", "thinking": "t"}],
+                          "tool_calls": [{"function": {"name": "f"}}]},
+                         {"role": "tool", "content": "a"}])"),
+            R"([{"role": "user", "content": [{"type": "text", "text": ""}]}, )"
+            R"({"role": "assistant", "content": [], "tool_calls": )"
+            R"([{"function": {"name": "f", "arguments": {}}}], "reasoning_content": "t"}, )"
+            R"({"role": "tool", "content": )" +
+                a + "}]");
+}
+
+// The model's template writes a string, and a list with the same text, alike: nothing depends on
+// the form that a client chose.
+TEST(ChatMessages, TheModelsTemplateMakesNoDifference) {
+  const auto own = chat_template::ChatTemplate::load(test::tiny_model());
+  const std::string messages = R"([{"role": "system", "content": "s"},
+      {"role": "user", "content": [{"type": "text", "text": "u"}]},
+      {"role": "assistant", "content": "", "reasoning": "r", "tool_calls": [
+        {"function": {"name": "f", "arguments": "{\"x\": 1}"}}]},
+      {"role": "tool", "content": "t"}, {"role": "assistant", "content": null},
+      {"role": "user", "content": ""}])";
+  const auto rendered = [&](ContentForm form) {
+    return own.render(normalize_messages(parse_json(messages, "test").as_array(), false, form), {},
+                      {});
+  };
+  EXPECT_EQ(rendered(ContentForm::text), rendered(ContentForm::parts));
+}
+
+TEST(ContentForms, AreFoundOut) {
+  const auto form = [](const std::string& source) {
+    return find_content_form(chat_template::ChatTemplate::parse(source, "test"));
+  };
+  EXPECT_EQ(find_content_form(chat_template::ChatTemplate::load(test::tiny_model())),
+            ContentForm::parts);
+  const std::string each = "{% for message in messages %}<{{ message.role }}>";
+  for (const char* text :
+       {"{{ message['content'] }}", "{{ message.content | trim }}", "{{ message.content ~ '' }}",
+        "{{ message['content'].strip() }}", "{{ message.content | tojson }}",
+        "{{ 'x' + message['content'] }}", "{% for c in message.content %}{{ c }}{% endfor %}",
+        "{% for c in message.content | list %}{{ c | string }}{% endfor %}", "nothing",
+        "{{ raise_exception('no') }}"})
+    EXPECT_EQ(form(each + text + "{% endfor %}"), ContentForm::text) << text;
+  const std::string loop =
+      "{% for c in content %}{% if c.type == 'text' %}{{ c['text'] }}{% endif %}{% endfor %}";
+  const std::vector<std::string> takers{
+      "{% set content = message['content'] %}{% if content is string %}{{ content }}{% else %}" +
+          loop + "{% endif %}",
+      "{% set content = message.content %}" + loop,
+      "{{ message.content | map(attribute='text') | join('') }}",
+      "{{ message.content if message.content is string else message.content[0].text }}"};
+  for (const std::string& parts : takers)
+    EXPECT_EQ(form(each + parts + "{% endfor %}"), ContentForm::parts) << parts;
+  EXPECT_EQ(form("{% macro show(content) %}" + loop + "{% endmacro %}" + each +
+                 "{{ show(message.content) }}{% endfor %}"),
+            ContentForm::parts);
+  // Lists for users, strings for the others: a string is right for both.
+  const std::string both =
+      "{% if message.content is string %}{{ message.content }}{% else %}"
+      "{{ message.content[0].text }}{% endif %}";
+  EXPECT_EQ(form(each + "{% if message.role == 'user' %}" + both +
+                 "{% else %}{{ message.content }}{% endif %}{% endfor %}"),
+            ContentForm::text);
+  // A role that it refuses in any form says nothing.
+  EXPECT_EQ(
+      form(each + "{% if message.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}" +
+           both + "{% endfor %}"),
+      ContentForm::parts);
+  // What never ends is stopped.
+  EXPECT_EQ(form("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}" +
+                 each + both + "{% endfor %}"),
+            ContentForm::text);
+}
+
 TEST(ChatMessages, StrictRepairsNothing) {
   const std::string messages =
       R"([{"role": "user", "content": [{"type": "text", "text": "a"}]}, )"
       R"({"role": "developer", "content": "d"}, {"role": "system", "content": "s"}, )"
       R"({"role": "assistant", "content": "", "reasoning": "r"}])";
-  EXPECT_EQ(normalized(messages, true), messages);
+  EXPECT_EQ(normalized(messages, true, ContentForm::parts), messages);
+  // Only what a template can't take.
+  const std::string list = R"([{"type": "text", "text": "a"}])";
+  std::string text = messages;
+  EXPECT_EQ(normalized(messages, true), text.replace(text.find(list), list.size(), "\"a\""));
   EXPECT_EQ(refused(R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f",
                         "arguments": {}}}]}])",
                     true),
