@@ -76,9 +76,8 @@ ServePlan plan_serving(const checkpoint::Checkpoint& checkpoint, const ServeFlag
   const bool asked = flags.max_model_len > 0;
   if (asked && flags.max_model_len > own && !flags.allow_long_max_model_len)
     fail(ErrorCode::invalid_argument,
-         "--max-model-len {}: the model's configuration is for {} tokens; --hf-overrides can give "
-         "it "
-         "YaRN or another max_position_embeddings (docs/serving.md, Longer contexts), "
+         "--max-model-len {}: the model's configuration is for {} tokens; --hf-overrides can "
+         "give it YaRN or another max_position_embeddings (docs/serving.md, Longer contexts), "
          "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 lets the configuration be",
          flags.max_model_len, own);
   e.max_model_len = asked ? flags.max_model_len : own;

@@ -442,13 +442,14 @@ TEST(ServedModel, AGrammarBeyondTheLimitsIsItsOwnRequestsFault) {
   const std::string fields = R"("max_tokens":20,"seed":9,"ignore_eos":true)";
   const Joined alone = whole(m.post("/v1/chat/completions", chat(fields)));
   const auto other = m.start("POST", "/v1/chat/completions", chat(fields + R"(,"stream":true)"));
-  const json::value error =
-      m.post("/v1/chat/completions",
-             chat(R"("max_tokens":400,"chat_template_kwargs":{"enable_thinking":false},
+  const json::value error = m.post(
+      "/v1/chat/completions",
+      chat(R"("max_tokens":400,"temperature":0,"chat_template_kwargs":{"enable_thinking":false},
               "structured_outputs":{"grammar":")" +
-                  crossed + "\"}"),
-             400);
-  EXPECT_NE(to_json(error).find("the grammar leads to more places"), std::string::npos);
+           crossed + "\"}"),
+      400);
+  EXPECT_NE(to_json(error).find("the grammar leads to more places"), std::string::npos)
+      << to_json(error);
   other->wait();
   expect_same(alone, join(other->frames()));
 }
