@@ -163,7 +163,8 @@ Machine::Machine(const ComputeOptions& options)
       {.backend = options.backend, .isa = options.isa, .activations = options.activations}, pool);
 }
 
-checkpoint::Checkpoint open_checkpoint(const std::string& model, const ComputeOptions& options) {
+checkpoint::Checkpoint open_checkpoint(const std::string& model, const ComputeOptions& options,
+                                       const Say& say) {
   auto out = checkpoint::Checkpoint::open(checkpoint::locate_model(model), options.hf_overrides);
   static std::mutex mutex;
   static std::set<std::string> said;  // a command may open its model twice: to plan and to load
@@ -173,9 +174,14 @@ checkpoint::Checkpoint open_checkpoint(const std::string& model, const ComputeOp
     if (!said.insert(key).second) continue;
     const auto elsewhere =
         std::ranges::find_if(known, [&](const std::string& k) { return k.ends_with("." + key); });
-    fmt::print(stderr, "octet: warning: --hf-overrides: {}: octet reads no such key{}\n", key,
-               elsewhere != known.end() ? fmt::format("; did you mean `{}`?", *elsewhere)
-                                        : suggestion(key, known));
+    const std::string line =
+        fmt::format("--hf-overrides: {}: octet reads no such key{}", key,
+                    elsewhere != known.end() ? fmt::format("; did you mean `{}`?", *elsewhere)
+                                             : suggestion(key, known));
+    if (say)
+      say(line);
+    else
+      fmt::print(stderr, "octet: warning: {}\n", line);
   }
   return out;
 }
@@ -213,8 +219,6 @@ void require_memory(const checkpoint::Checkpoint& checkpoint, const model::PoolO
 namespace {
 
 // Packed weights of an earlier start, or room to keep those of this one.
-using Say = std::function<void(const std::string&)>;
-
 std::unique_ptr<model::WeightCache> open_weight_cache(const std::string& name, Machine& machine,
                                                       const ComputeOptions& options,
                                                       const checkpoint::Checkpoint& checkpoint,

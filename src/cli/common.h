@@ -45,6 +45,9 @@ struct Machine {
   std::unique_ptr<ops::Backend> backend;
 };
 
+/// Told a line for people. Empty: it goes to standard error.
+using Say = std::function<void(const std::string&)>;
+
 /// A checkpoint with its tokenizer, and its text model on a machine.
 struct LoadedModel {
   /// quiet: no progress while the weights are packed. Errors: as Checkpoint, Tokenizer, TextModel;
@@ -52,8 +55,7 @@ struct LoadedModel {
   /// 0..1. say: told in a line what the weight cache does, by any thread; empty: standard error.
   LoadedModel(const std::string& name, Machine& machine, const ComputeOptions& options,
               const model::PoolOptions& caches, bool quiet,
-              const std::function<void(double)>& on_progress = {},
-              const std::function<void(const std::string&)>& say = {});
+              const std::function<void(double)>& on_progress = {}, const Say& say = {});
   /// The checkpoint's tokenizer before random weights. Its memory is the caller's to plan. Errors:
   /// as above.
   LoadedModel(const std::string& name, Machine& machine, const DummyWeights& weights);
@@ -74,9 +76,10 @@ struct LoadedModel {
   double seconds = 0;  ///< that loading took
 };
 
-/// The model's folder with --hf-overrides, and a line on standard error (once for each key in the
-/// life of the process) for what they set that nothing reads. Errors: as Checkpoint.
-checkpoint::Checkpoint open_checkpoint(const std::string& model, const ComputeOptions& options);
+/// The model's folder with --hf-overrides, and a line (once for each key in the life of the
+/// process) for what they set that nothing reads. Errors: as Checkpoint.
+checkpoint::Checkpoint open_checkpoint(const std::string& model, const ComputeOptions& options,
+                                       const Say& say = {});
 
 /// Tells whether a model's weights and caches fit; throws out_of_memory with what needs how much
 /// and what would fit.

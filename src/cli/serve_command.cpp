@@ -222,7 +222,9 @@ void serve_model(const ServeFlags& flags) {
     serve::log(LogLevel::warning, "restarted after the engine had failed",
                {{"restarts", life.history.count()}});
   // Before the port: what can't work should not look alive.
-  const auto checkpoint = open_checkpoint(flags.model, flags.compute);
+  const auto checkpoint = open_checkpoint(flags.model, flags.compute, [](const std::string& line) {
+    serve::log(LogLevel::warning, line);
+  });
   std::optional<DummyWeights> dummy;
   if (flags.load_format == "dummy") dummy = dummy_weights(flags.dummy_shape, checkpoint);
   ServePlan plan =

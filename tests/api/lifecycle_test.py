@@ -115,7 +115,7 @@ def test_what_it_says_when_it_is_ready(tmp_path):
 
 def test_machines_read_every_line_of_the_log(tmp_path, large):
     with Server("--log-format", "json", "--served-model-name", "one", "two", "--max-model-len", "2048", "--max-num-seqs", "3", "--swap-space", "4",
-                "--host", "0.0.0.0", "--weight-cache", str(tmp_path), model=large) as server:
+                "--host", "0.0.0.0", "--weight-cache", str(tmp_path), "--hf-overrides", '{"misspelt": 1}', model=large) as server:
         server.post("/v1/chat/completions", {**SHORT, "model": "one"})
         server.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "read again" in server.text())
@@ -131,6 +131,7 @@ def test_machines_read_every_line_of_the_log(tmp_path, large):
     memory = by_message["memory in bytes"]
     parts = [memory[x] for x in ("weights", "kv_cache", "recurrent_states", "prefix_snapshots", "workspace")]
     assert sum(parts) == memory["needed"] <= memory["allowed"] and min(parts) > 0
+    assert by_message["--hf-overrides: misspelt: octet reads no such key"]["level"] == "WARNING"
     assert by_message["accepted, no effect: --swap-space 4 (nothing is swapped; a paused answer is computed again)"]["level"] == "INFO"
     assert any(x["level"] == "WARNING" and x["message"].startswith("listening on 0.0.0.0 without an API key") for x in lines)
     assert "shutting down" in lines[-1]["message"]
