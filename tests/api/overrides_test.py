@@ -111,7 +111,7 @@ def test_keys_that_nobody_reads_are_told_once():
     overrides = '{"text_config":{"rope_parmeters":{"factor":4.0,"rope_type":"yarn"}},"max_position_embeddings":9}'
     with Server("--hf-overrides", overrides, "--max-model-len", "2048") as server:
         text = server.text()
-    assert text.count("warning: --hf-overrides") == 2
+    assert text.count("WARNING --hf-overrides") == 2
     assert "text_config.rope_parmeters: octet reads no such key; did you mean `text_config.rope_parameters`?" in text
     assert "max_position_embeddings: octet reads no such key; did you mean `text_config.max_position_embeddings`?" in text
 
