@@ -6,7 +6,9 @@
 #include <ctime>
 #include <deque>
 #include <future>
+#include <iterator>
 #include <list>
+#include <map>
 #include <mutex>
 #include <semaphore>
 #include <thread>
@@ -47,8 +49,8 @@ struct Service::Impl {
     std::weak_ptr<RunningJob> handle;
     const RunningJob* job;
   };
-  std::unordered_map<std::string, Running> running;
-  bool broken = false;  // fail_running() was called
+  std::multimap<std::string, Running> running;  // clients choose ids: two may have the same
+  bool broken = false;                          // fail_running() was called
   std::vector<std::thread> tellers;
   std::shared_ptr<const generate::grammar::Vocabulary> vocabulary;
   std::once_flag vocabulary_once;
@@ -226,20 +228,21 @@ void Service::add_running(const std::string& id, std::weak_ptr<RunningJob> job) 
     throw error;
   }
   const RunningJob* const raw = job.lock().get();
-  impl_->running[id] = {std::move(job), raw};
+  impl_->running.emplace(id, Impl::Running{std::move(job), raw});
 }
 
 void Service::remove_running(const std::string& id, const RunningJob* job) {
   const std::scoped_lock lock(impl_->mutex);
-  // Clients choose ids: another job may have taken this one over.
-  const auto at = impl_->running.find(id);
-  if (at != impl_->running.end() && at->second.job == job) impl_->running.erase(at);
+  const auto [begin, end] = impl_->running.equal_range(id);
+  const auto at =
+      std::find_if(begin, end, [job](const auto& entry) { return entry.second.job == job; });
+  if (at != end) impl_->running.erase(at);
 }
 
 std::shared_ptr<RunningJob> Service::find_running(const std::string& id) const {
   const std::scoped_lock lock(impl_->mutex);
-  const auto at = impl_->running.find(id);
-  return at == impl_->running.end() ? nullptr : at->second.handle.lock();
+  const auto [begin, end] = impl_->running.equal_range(id);
+  return begin == end ? nullptr : std::prev(end)->second.handle.lock();
 }
 
 std::vector<std::string> Service::describe_running(std::size_t most) const {

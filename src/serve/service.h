@@ -86,8 +86,9 @@ class Service {
   /// Running jobs by response id, for the control endpoint and for the end of the server. Errors:
   /// HttpError 503 after fail_running().
   void add_running(const std::string& id, std::weak_ptr<RunningJob> job);
-  void remove_running(const std::string& id, const RunningJob* job);  ///< if it is that one
-  std::shared_ptr<RunningJob> find_running(const std::string& id) const;
+  void remove_running(const std::string& id, const RunningJob* job);
+  std::shared_ptr<RunningJob> find_running(
+      const std::string& id) const;  ///< the latest of equal ids
   /// "id: phase, tokens, age" of those that run, at most so many.
   std::vector<std::string> describe_running(std::size_t most) const;
   /// The engine's thread hangs: tells every running job's client that it failed, and those that

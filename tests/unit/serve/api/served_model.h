@@ -136,6 +136,7 @@ class ServedModel {
   serve::ServerState& state() { return state_; }
   serve::Service& service() { return *service_; }
   generate::Engine& engine() { return *engine_; }
+  const serve::Router& router() const { return router_; }
 
  private:
   checkpoint::Checkpoint checkpoint_;

@@ -536,12 +536,23 @@ TEST(ServedModel, WhenTheEnginesThreadHangsTheOthersHearOfIt) {
       m.start("POST", "/v1/chat/completions", chat(fields + R"(,"n":2,"stream":true)")));
   for (const char* path : {"/v1/chat/completions", "/v1/messages"})
     for (int i = 0; i < 20; ++i) plain.push_back(m.start("POST", path, chat(fields)));
+  // Clients choose ids, equal ones, too.
+  const auto twin = [&] {
+    auto client = std::make_shared<test::FakeClient>();
+    client->request_ = plain.front()->request_;
+    std::string allow;
+    m.router()
+        .find("POST", client->request_.path, client->request_.parameters, allow)
+        ->handler(client);
+    return client;
+  };
+  plain.push_back(twin());
   until([&] { return m.engine().status().running == 8 && m.engine().status().steps > 20; });
   both->hang(true);
   until([&] { return m.engine().status().seconds_since_step > 0.1; });
 
   const auto lines = m.service().describe_running(100);
-  EXPECT_EQ(lines.size(), 45U);
+  EXPECT_EQ(lines.size(), 46U);
   EXPECT_EQ(m.service().describe_running(3).size(), 3U);
   const auto count = [&](const char* part) {
     return std::ranges::count_if(
