@@ -114,8 +114,16 @@ void ResponseStream::begin_item(const AnswerBlock& block) {
 
 void ResponseStream::end_item(const AnswerBlock& block) {
   json::object fields = place(block);
-  if (block.kind == Kind::call) {
-    fields["name"] = block.name;
+  if (block.kind == Kind::call && builder_.call(block).custom) {
+    // Whole: its text can be told from the JSON around it only then.
+    const std::string input = ResponseTools::custom_input(block.text);
+    json::object piece = fields;
+    piece["delta"] = input;
+    send("response.custom_tool_call_input.delta", std::move(piece));
+    fields["input"] = input;
+    send("response.custom_tool_call_input.done", std::move(fields));
+  } else if (block.kind == Kind::call) {
+    fields["name"] = builder_.call(block).name;
     fields["arguments"] = block.text;
     send("response.function_call_arguments.done", std::move(fields));
   } else {
@@ -138,7 +146,7 @@ void ResponseStream::end_item(const AnswerBlock& block) {
 void ResponseStream::block_changed(Step step, AnswerBlock& block, std::string_view piece) {
   if (step == Step::begin) begin_item(block);
   if (step == Step::end) end_item(block);
-  if (step != Step::piece) return;
+  if (step != Step::piece || (block.kind == Kind::call && builder_.call(block).custom)) return;
   json::object fields = place(block);
   if (block.kind != Kind::call) fields["content_index"] = 0;
   fields["delta"] = piece;

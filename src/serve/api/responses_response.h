@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "serve/api/answer_blocks.h"
+#include "serve/api/responses_tools.h"
 #include "serve/api/sse.h"
 #include "serve/api/token_text.h"
 #include "serve/job.h"
@@ -18,6 +19,7 @@ struct ResponseHead {
   std::string id, model;
   std::int64_t created = 0;  ///< Unix seconds
   json::object echo;         ///< fields of the request
+  ResponseTools tools;
   bool logprobs = false;
 };
 
@@ -39,6 +41,8 @@ class ResponseBuilder {
   static std::string_view status_of(const AnswerBlock& block) {
     return block.complete ? "completed" : "incomplete";
   }
+  /// What a block that is a call is to the client.
+  ResponseCall call(const AnswerBlock& block) const { return head_.tools.call_of(block.name); }
   /// The one part of a reasoning item or a message.
   json::object part(const AnswerBlock& block, bool with_text) const;
   /// Log-probabilities of the message that is written, and of its last piece (once).
