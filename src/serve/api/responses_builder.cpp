@@ -28,7 +28,17 @@ json::object response_usage(const Usage& usage) {
           {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
 }
 
+// Of the codes that OpenAI has.
+std::string_view error_code(const HttpError& error) {
+  if (is_too_long(error)) return "context_length_exceeded";
+  return error.status() < 500 ? "invalid_prompt" : "server_error";
+}
+
 }  // namespace
+
+bool is_too_long(const HttpError& error) {
+  return error.extra().contains("n_ctx");
+}
 
 ResponseBuilder::ResponseBuilder(ResponseHead head, const tokenizer::Tokenizer& tokenizer,
                                  Change change)
@@ -136,7 +146,7 @@ json::object ResponseBuilder::response(const Usage* usage, const HttpError* erro
       {"store", false},
       {"usage", usage ? json::value(response_usage(*usage)) : json::value(nullptr)}};
   if (incomplete_ && !error) out["incomplete_details"] = {{"reason", "max_output_tokens"}};
-  if (error) out["error"] = {{"code", "server_error"}, {"message", error->what()}};
+  if (error) out["error"] = {{"code", error_code(*error)}, {"message", error->what()}};
   for (const auto& [key, value] : head_.echo) out[key] = value;
   return out;
 }

@@ -62,7 +62,11 @@ void ResponseStream::send(std::string_view type, json::object fields) {
 }
 
 void ResponseStream::on_admitted(const ChatPrompt&, std::int64_t max_tokens, bool clamped) {
-  stream_->begin(clamp_headers(max_tokens, clamped));
+  begin(clamp_headers(max_tokens, clamped));
+}
+
+void ResponseStream::begin(Headers headers) {
+  stream_->begin(std::move(headers));
   const json::object response = builder_.response(nullptr);
   send("response.created", {{"response", response}});
   send("response.in_progress", {{"response", response}});
@@ -88,6 +92,9 @@ void ResponseStream::on_done(const Usage& usage) {
 
 void ResponseStream::on_error(const HttpError& error) {
   failed_ = true;
+  // Codex makes its conversation shorter when an event says that it is too long, as OpenAI's server
+  // does it; any other 400 it takes for its end.
+  if (!stream_->begun() && is_too_long(error)) begin({});
   if (!stream_->begun()) {
     stream_->fail(error);
     return;

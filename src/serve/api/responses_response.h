@@ -23,6 +23,9 @@ struct ResponseHead {
   bool logprobs = false;
 };
 
+/// The prompt does not fit into the context.
+bool is_too_long(const HttpError& error);
+
 /// An answer as items of the Responses API. serving.md §15. Threads: one at a time.
 class ResponseBuilder {
  public:
@@ -81,7 +84,7 @@ class ResponseWriter : public JobListener {
   std::optional<HttpError> failure_;
 };
 
-/// The response as a stream of events.
+/// The response as a stream of events. A prompt that is too long is one, too: response.failed.
 class ResponseStream : public JobListener {
  public:
   /// stream: not begun. queue_bytes: a reader with more waits.
@@ -96,6 +99,7 @@ class ResponseStream : public JobListener {
   bool ready() override;
 
  private:
+  void begin(Headers headers);
   void send(std::string_view type, json::object fields);
   void block_changed(AnswerBlocks::Step step, AnswerBlock& block, std::string_view piece);
   void begin_item(const AnswerBlock& block);
