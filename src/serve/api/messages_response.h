@@ -16,8 +16,7 @@ struct MessageEnd {
   std::string stop_reason;
   json::value stop_sequence;
 };
-/// clamped: the context left fewer tokens than max_tokens. Claude Code then makes the conversation
-/// shorter; after max_tokens it asks to go on.
+/// clamped: the context left fewer tokens than max_tokens; asking for more of them is no help then.
 MessageEnd message_end(const ChoiceEnd& end, bool clamped);
 /// Anthropic counts what came from the cache apart.
 json::object message_usage(const Usage& usage);
