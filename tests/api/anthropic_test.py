@@ -25,6 +25,14 @@ def test_thinking_block(client):
     assert [b.type for b in r.content] == ["thinking", "text"] and r.content[0].thinking
 
 
+def test_models(client):
+    [model] = client.models.list()
+    assert (model.type, model.id, model.display_name, model.max_input_tokens) == ("model", "tiny", "tiny", 4096)
+    assert model.created_at.year > 2000 and client.models.retrieve("tiny") == model
+    with pytest.raises(anthropic.NotFoundError):
+        client.models.retrieve("other")
+
+
 def test_stream_equals_create(client):
     for messages in CAPITAL, [{"role": "user", "content": "Write a short story about a fox."}]:
         whole = client.messages.create(**BASE, messages=messages)

@@ -49,21 +49,41 @@ auto with_where(const std::string& where, const Make& make) {
   }
 }
 
+/// Parameters of a tool that isn't strict and must be called: who asks for a call wants one that
+/// its schema allows, as other servers give it. What can't be obeyed of the schema is left out, or,
+/// if nothing else helps, all of it: a request can't fail by what isn't strict.
+NodePtr forced_parameters(JsonText& text, const json::value& schema, const std::string& where) {
+  Rules& rules = text.rules();
+  const std::size_t had = rules.rules.size();
+  try {
+    JsonStyle style = text.style();
+    style.strict = false;
+    JsonText loose(rules, style);
+    return strict_parameters(loose, schema, where, true);
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::invalid_argument) throw;
+    rules.rules.resize(had);
+  }
+  return free_parameters(text, schema, where);
+}
+
 /// "name>\n", parameters and the end of a call.
-NodePtr function_call(JsonText& text, const ToolSchema& tool, std::size_t index) {
+NodePtr function_call(JsonText& text, const ToolSchema& tool, std::size_t index, bool forced) {
   const std::string where = fmt::format("tool {} (`{}`)", index, tool.name.substr(0, 128));
   if (!writable_name(tool.name))
     fail(ErrorCode::invalid_argument,
          "{}: a function's name must not be empty nor have `<`, `>` or line breaks", where);
   const NodePtr parameters = tool.parameters.is_null() ? sequence({})
                              : tool.strict ? strict_parameters(text, tool.parameters, where)
+                             : forced      ? forced_parameters(text, tool.parameters, where)
                                            : free_parameters(text, tool.parameters, where);
   return sequence({literal(tool.name + ">\n"), parameters, literal("</function>\n</tool_call>")});
 }
 
 }  // namespace
 
-NodePtr strict_parameters(JsonText& text, const json::value& schema, const std::string& where) {
+NodePtr strict_parameters(JsonText& text, const json::value& schema, const std::string& where,
+                          bool others) {
   return with_where(where, [&] {
     SchemaRules maker(text, schema, nullptr);
     std::vector<NodePtr> choices;
@@ -93,7 +113,8 @@ NodePtr strict_parameters(JsonText& text, const json::value& schema, const std::
       for (const std::string_view name : shape.forbidden) names.emplace_back(name);
       NodePtr other;
       // Where a schema doesn't speak of other parameters, strict means that there are none.
-      if (shape.additional && shape.additional_said && shape.pattern_properties.empty()) {
+      if (shape.additional && (shape.additional_said || others) &&
+          shape.pattern_properties.empty()) {
         const NodePtr value = maker.bare_value(shape.additional_schemas, kParameterClose);
         other = parameter(text_other_than(text.rules(), names, name_letter(), false, false), value,
                           value->kind == NodeKind::any_byte_text, true);
@@ -159,7 +180,7 @@ Rules tool_call_rules(const std::vector<ToolSchema>& tools, ToolMode mode, bool 
     JsonText text(rules, strict);
     for (std::size_t i = 0; i < tools.size(); ++i)
       functions.push_back(rule_ref(rules.add(fmt::format("tool {}", tools[i].name.substr(0, 128)),
-                                             function_call(text, tools[i], i))));
+                                             function_call(text, tools[i], i, !optional_calls))));
   }
   const NodePtr call_body = rule_ref(rules.add(
       "call",

@@ -18,8 +18,9 @@ struct ToolSchema {
 enum class ToolMode {
   optional,  ///< free text or `content`; where a call begins, its name is a tool's (and strict
              ///< ones' arguments hold)
-  required,  ///< one call or more and nothing else
-  single,    ///< exactly one call
+  required,  ///< one call or more and nothing else; arguments as their schemas have them, as far as
+             ///< those can be obeyed
+  single,    ///< exactly one such call
 };
 
 /// The calls in the model's own form: <tool_call>, <function=NAME>, <parameter=KEY>. serving.md

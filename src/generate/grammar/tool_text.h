@@ -8,8 +8,10 @@ namespace octet::generate::grammar {
 
 /// The parameters of a call as the model writes them, one after the other:
 /// "<parameter=KEY>\nVALUE\n</parameter>\n". In the schema's order; optional ones may be missing.
-/// Errors: invalid_argument, as json_schema, beginning with `where`.
-NodePtr strict_parameters(JsonText& text, const json::value& schema, const std::string& where);
+/// others: parameters that the schema doesn't speak of may follow, unless it forbids them. Errors:
+/// invalid_argument, as json_schema, beginning with `where`.
+NodePtr strict_parameters(JsonText& text, const json::value& schema, const std::string& where,
+                          bool others = false);
 /// Any parameters in any order with any text; only the names of the schema's properties if it
 /// allows no others.
 NodePtr free_parameters(JsonText& text, const json::value& schema, const std::string& where);

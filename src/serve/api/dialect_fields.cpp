@@ -30,20 +30,31 @@ json::object template_kwargs(FieldReader& body, const RequestContext& context,
   return kwargs;
 }
 
-void add_tool(Job& job, FunctionTool tool, const std::string& name_path,
-              const std::string& parameters_path) {
+void check_tool(const FunctionTool& tool, const std::string& name_path,
+                const std::string& parameters_path) {
   if (!is_tool_name(tool.name))
     bad_field(name_path,
               "{}: expected 1 to 128 letters, digits, or any of _ . : - as the name, found \"{}\"",
               name_path, shortened(tool.name));
-  if (has_tool(job, tool.name))
-    bad_field(name_path, "{}: another tool is called \"{}\" too; names must differ", name_path,
-              tool.name);
   if (!tool.parameters.is_null()) check_tool_schema(tool.parameters, parameters_path);
+}
+
+void same_name(const std::string& path, const std::string& name) {
+  bad_field(path, "{}: another tool is called \"{}\" too; names must differ", path, name);
+}
+
+json::object rendered_tool(const FunctionTool& tool) {
   json::object function{{"name", tool.name}};
   if (!tool.description.empty()) function["description"] = tool.description;
   if (!tool.parameters.is_null()) function["parameters"] = tool.parameters;
-  job.chat->tools.push_back(json::object{{"type", "function"}, {"function", std::move(function)}});
+  return {{"type", "function"}, {"function", std::move(function)}};
+}
+
+void add_tool(Job& job, FunctionTool tool, const std::string& name_path,
+              const std::string& parameters_path) {
+  check_tool(tool, name_path, parameters_path);
+  if (has_tool(job, tool.name)) same_name(name_path, tool.name);
+  job.chat->tools.push_back(rendered_tool(tool));
   job.tools.push_back({std::move(tool.name), std::move(tool.parameters), tool.strict});
 }
 

@@ -23,8 +23,14 @@ struct FunctionTool {
   json::value parameters;  ///< null: none
   bool strict = false;
 };
-/// Appends it to what is rendered and to what is parsed. Errors: a name that isn't
-/// [A-Za-z0-9_.:-]{1,128} or was there already, parameters that are no schema.
+/// Errors: a name that isn't [A-Za-z0-9_.:-]{1,128}, parameters that are no schema.
+void check_tool(const FunctionTool& tool, const std::string& name_path,
+                const std::string& parameters_path);
+[[noreturn]] void same_name(const std::string& path, const std::string& name);
+/// As templates have it: {"type": "function", "function": {...}}.
+json::object rendered_tool(const FunctionTool& tool);
+/// Appends it to what is rendered and to what is parsed. Errors: those of check_tool, a name that
+/// was there already.
 void add_tool(Job& job, FunctionTool tool, const std::string& name_path,
               const std::string& parameters_path);
 /// Checks the choice against the tools. Without tools it becomes none. Errors: tools that aren't

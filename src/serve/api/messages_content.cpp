@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "serve/api/messages_request.h"
+#include "serve/api/messages_tools.h"
 #include "serve/http/error_body.h"
 
 namespace octet::serve {
@@ -16,12 +17,14 @@ namespace {
 
 // Those of tools that Anthropic's own servers run: nothing that this model saw.
 bool is_server_block(std::string_view type) {
-  return type == "server_tool_use" || type == "mcp_tool_use" || type == "container_upload" ||
-         type == "compaction" || (type != "tool_result" && type.ends_with("_tool_result"));
+  return type == "server_tool_use" || type == "mcp_tool_use" || type == "mcp_tool_listing" ||
+         type == "container_upload" || type == "compaction" || type == "fallback" ||
+         (type != "tool_result" && type.ends_with("_tool_result"));
 }
 
 // The text of `content`: a string or blocks of text, each a part.
-json::array text_blocks(FieldReader& owner, std::string_view name, std::string_view where);
+json::array text_blocks(FieldReader& owner, std::string_view name, std::string_view where,
+                        OfferedTools* tools = nullptr);
 
 json::array document_text(FieldReader& block) {
   const json::value* value = block.find("source");
@@ -43,8 +46,9 @@ json::array document_text(FieldReader& block) {
   return parts;
 }
 
-// Appends what text a block holds. False: it is none of the kinds that hold text.
-bool add_text(FieldReader& block, std::string_view type, json::array& parts) {
+// Appends what text a block holds. False: it is none of the kinds that hold text. tools: null where
+// no reference to them can stand.
+bool add_text(FieldReader& block, std::string_view type, json::array& parts, OfferedTools* tools) {
   if (type == "text") {
     parts.push_back(text_part(required_string(block, "text")));
   } else if (type == "document") {
@@ -53,7 +57,8 @@ bool add_text(FieldReader& block, std::string_view type, json::array& parts) {
     for (json::value& part : text_blocks(block, "content", "a search_result"))
       parts.push_back(std::move(part));
   } else if (type == "tool_reference") {
-    parts.push_back(text_part(required_string(block, "tool_name")));
+    const std::string name = required_string(block, "tool_name");
+    parts.push_back(text_part(tools ? tools->refer(name) + '\n' : name));
   } else if (type == "image") {
     refuse_picture(block.path("type"));
   } else {
@@ -62,31 +67,33 @@ bool add_text(FieldReader& block, std::string_view type, json::array& parts) {
   return true;
 }
 
-json::array text_blocks(FieldReader& owner, std::string_view name, std::string_view where) {
+json::array text_blocks(FieldReader& owner, std::string_view name, std::string_view where,
+                        OfferedTools* tools) {
   return read_parts(owner, name, "blocks",
-                    [where](FieldReader& block, const std::string& type, json::array& parts) {
+                    [&](FieldReader& block, const std::string& type, json::array& parts) {
                       // A document within a document would be a way to nest without end.
                       const bool nested = (type == "document" || type == "search_result") &&
                                           where != "a tool_result";
-                      if (nested || !add_text(block, type, parts))
+                      if (nested || !add_text(block, type, parts, tools))
                         wrong_block(block, type, where, "text");
                     });
 }
 
 // A user's turn: results of tools first, each a message of its own, then what the user says.
-void read_user(const json::array& blocks, const std::string& path, json::array& out) {
+void read_user(const json::array& blocks, const std::string& path, OfferedTools& tools,
+               json::array& out) {
   json::array said;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     FieldReader block(blocks[i], fmt::format("{}[{}]", path, i));
     const std::string type = required_string(block, "type");
     if (type == "tool_result") {
-      json::array parts = text_blocks(block, "content", "a tool_result");
+      json::array parts = text_blocks(block, "content", "a tool_result", &tools);
       const bool failed = block.boolean("is_error").value_or(false);
       if (parts.empty()) parts.push_back(text_part(failed ? "error" : ""));
       json::object message = chat_message("tool", std::move(parts));
       message["tool_call_id"] = required_string(block, "tool_use_id");
       out.push_back(std::move(message));
-    } else if (!is_server_block(type) && !add_text(block, type, said)) {
+    } else if (!is_server_block(type) && !add_text(block, type, said, &tools)) {
       wrong_block(block, type, "a user's message",
                   "text, document, search_result, tool_result, tool_reference");
     }
@@ -125,25 +132,63 @@ void read_assistant(const json::array& blocks, const std::string& path, json::ar
   out.push_back(assistant_message(std::move(said), reasoning, std::move(calls)));
 }
 
+// A system turn within the conversation: text, and changes of the tools.
+json::array read_system_turn(FieldReader& message, OfferedTools& tools) {
+  const json::value* content = message.find("content");
+  if (!content && message.has("output_config")) return {};  // only how the turn is answered
+  if (!content || !content->is_array()) return text_blocks(message, "content", "a system message");
+  json::array parts;
+  const json::array& blocks = content->get_array();
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    FieldReader block(blocks[i], fmt::format("{}[{}]", message.path("content"), i));
+    const std::string type = required_string(block, "type");
+    if (type == "tool_addition" || type == "tool_removal") {
+      const json::value* value = block.find("tool");
+      if (!value) bad_field(block.path("tool"), "{} is missing", block.path("tool"));
+      FieldReader tool(*value, block.path("tool"));
+      const bool addition = type == "tool_addition";
+      const std::string told = addition ? tools.add(tool) : tools.remove(tool);
+      if (!told.empty()) parts.push_back(text_part(told));
+    } else if (!add_text(block, type, parts, nullptr)) {
+      wrong_block(block, type, "a system message", "text, tool_addition, tool_removal");
+    }
+  }
+  return parts;
+}
+
+bool is_billing_line(std::string_view text) {
+  return text.starts_with("x-anthropic-billing-header:");
+}
+
 }  // namespace
 
-json::array read_anthropic_messages(const json::array& messages) {
+json::array read_anthropic_messages(const json::array& messages, OfferedTools& tools) {
   json::array out;
+  std::size_t users_left = 0;
+  for (const json::value& message : messages)
+    if (const json::object* object = message.if_object())
+      if (const json::value* role = object->if_contains("role"); role && *role == "user")
+        ++users_left;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     FieldReader message(messages[i], fmt::format("messages[{}]", i));
     const auto role = message.one_of("role", {"user", "assistant", "system"});
     if (!role) bad_field(message.path("role"), "{} is missing", message.path("role"));
     const json::value* content = message.find("content");
     const std::string path = message.path("content");
-    if (!content) bad_field(path, "{} is missing", path);
+    if (*role == "user") --users_left;
+    if (!content && !(*role == "system" && message.has("output_config")))
+      bad_field(path, "{} is missing", path);
     if (*role == "system") {
-      out.push_back(chat_message("system", text_blocks(message, "content", "a system message")));
+      json::array parts = read_system_turn(message, tools);
+      const auto clear = message.one_of("clear_at", {"next_user_message", "never"});
+      const bool gone = clear == "next_user_message" && users_left > 0;
+      if (!parts.empty() && !gone) out.push_back(chat_message("system", std::move(parts)));
     } else if (content->is_string()) {
       out.push_back(json::object{{"role", *role}, {"content", *content}});
     } else if (!content->is_array()) {
       bad_field(path, "{}: expected a string or an array of blocks", path);
     } else if (*role == "user") {
-      read_user(content->get_array(), path, out);
+      read_user(content->get_array(), path, tools, out);
     } else {
       read_assistant(content->get_array(), path, out);
     }
@@ -153,8 +198,20 @@ json::array read_anthropic_messages(const json::array& messages) {
 
 std::optional<std::string> read_anthropic_system(FieldReader& body) {
   const json::array parts = text_blocks(body, "system", "the system prompt");
-  if (parts.empty()) return std::nullopt;
-  return joined_text(parts);
+  std::string text;
+  bool any = false;
+  for (const json::value& part : parts) {
+    std::string_view block = part.at("text").get_string();
+    if (is_billing_line(block)) {
+      const std::size_t end = block.find('\n');
+      block.remove_prefix(end == std::string_view::npos ? block.size() : end + 1);
+      if (block.empty()) continue;
+    }
+    if (!text.empty()) text += '\n';
+    text += block;
+    any = true;
+  }
+  return any ? std::optional(std::move(text)) : std::nullopt;
 }
 
 }  // namespace octet::serve

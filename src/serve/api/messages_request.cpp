@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "serve/answer/tools.h"
+#include "serve/api/messages_tools.h"
 #include "serve/api/sampling_fields.h"
 #include "serve/http/error_body.h"
 
@@ -12,35 +12,6 @@ namespace octet::serve {
 namespace {
 
 using Mode = ToolChoice::Mode;
-
-// Those that are the server's own matter in Anthropic's cloud (web_search_20250305, bash_20250124):
-// there is nobody here who could run them.
-bool is_function(const std::optional<std::string>& type) {
-  return !type || *type == "custom";
-}
-
-void read_tools(FieldReader& body, MessagesRequest& out) {
-  const json::array* tools = body.array("tools", kMaxTools);
-  if (!tools) return;
-  for (std::size_t i = 0; i < tools->size(); ++i) {
-    FieldReader tool((*tools)[i], fmt::format("tools[{}]", i));
-    const auto type = tool.string("type");
-    if (!is_function(type)) {
-      out.unused.push_back(fmt::format("tools.{}", shortened(*type)));
-      continue;
-    }
-    FunctionTool function;
-    if (!tool.has("name")) bad_field(tool.path("name"), "{} is missing", tool.path("name"));
-    function.name = *tool.string("name");
-    function.description = tool.string("description").value_or("");
-    if (!tool.has("input_schema"))
-      bad_field(tool.path("input_schema"), "{} is missing: the JSON schema of the tool's input",
-                tool.path("input_schema"));
-    function.parameters = *tool.find("input_schema");
-    function.strict = tool.boolean("strict").value_or(false);
-    add_tool(out.job, std::move(function), tool.path("name"), tool.path("input_schema"));
-  }
-}
 
 void read_tool_choice(FieldReader& body, Job& job) {
   job.tool_choice.mode = Mode::automatic;
@@ -87,8 +58,26 @@ void read_format(const json::value& value, const std::string& path, Job& job) {
   job.format.param = format.path("schema");
 }
 
+std::optional<std::string> read_effort(FieldReader& config) {
+  return config.one_of("effort", {"low", "medium", "high", "xhigh", "max"});
+}
+
+// The effort that a system message after the user's last words asks for this turn.
+std::optional<std::string> turn_effort(const json::array& messages) {
+  for (std::size_t i = messages.size(); i-- > 0;) {
+    FieldReader message(messages[i], fmt::format("messages[{}]", i));
+    if (message.string("role") != "system") break;
+    const json::value* config = message.find("output_config");
+    if (!config) continue;
+    FieldReader fields(*config, message.path("output_config"));
+    if (const auto effort = read_effort(fields)) return effort;
+  }
+  return std::nullopt;
+}
+
 // `thinking` and `output_config`.
-void read_thinking(FieldReader& body, const RequestContext& context, Job& job) {
+void read_thinking(FieldReader& body, const json::array& messages, const RequestContext& context,
+                   Job& job) {
   std::optional<bool> enabled;
   std::optional<std::int64_t> budget;
   if (const json::value* value = body.find("thinking")) {
@@ -105,10 +94,11 @@ void read_thinking(FieldReader& body, const RequestContext& context, Job& job) {
   std::optional<std::string> effort;
   if (const json::value* value = body.find("output_config")) {
     FieldReader config(*value, "output_config");
-    effort = config.one_of("effort", {"low", "medium", "high", "xhigh", "max"});
+    effort = read_effort(config);
     if (const json::value* format = config.find("format"))
       read_format(*format, "output_config.format", job);
   }
+  if (const auto own = turn_effort(messages)) effort = own;
   // The same under its older name.
   if (const json::value* format = body.find("output_format"))
     read_format(*format, "output_format", job);
@@ -145,16 +135,18 @@ MessagesRequest read_messages_request(const json::value& value, const RequestCon
   if (messages->empty()) bad_field("messages", "messages: expected at least one");
   if (const auto system = read_anthropic_system(body))
     job.chat->messages.push_back(json::object{{"role", "system"}, {"content", *system}});
-  for (json::value& message : read_anthropic_messages(*messages))
+  OfferedTools tools;
+  tools.read(body, out.unused);
+  for (json::value& message : read_anthropic_messages(*messages, tools))
     job.chat->messages.push_back(std::move(message));
   if (begins_answer(job.chat->messages)) {
     job.chat->continue_final_message = true;
     job.chat->add_generation_prompt = false;
   }
 
-  read_tools(body, out);
+  std::move(tools).give(job);
   read_tool_choice(body, job);
-  read_thinking(body, context, job);
+  read_thinking(body, *messages, context, job);
   set_common(job, context, out.stream);
   body.ignore({"metadata", "service_tier", "container", "context_management", "mcp_servers",
                "cache_control", "betas", "inference_geo"});

@@ -11,8 +11,9 @@ namespace octet::serve {
 using Step = AnswerBlocks::Step;
 using Kind = AnswerBlock::Kind;
 
-MessageEnd message_end(const ChoiceEnd& end) {
-  if (end.finish_reason == "length") return {"max_tokens", nullptr};
+MessageEnd message_end(const ChoiceEnd& end, bool clamped) {
+  if (end.finish_reason == "length")
+    return {clamped ? "model_context_window_exceeded" : "max_tokens", nullptr};
   if (end.finish_reason == "stop" && end.stop_reason.is_string())
     return {"stop_sequence", end.stop_reason};
   // A named choice ends with "stop" in OpenAI's words.
@@ -109,6 +110,7 @@ MessageWriter::MessageWriter(ExchangePtr exchange, std::string id, std::string m
 
 void MessageWriter::on_admitted(const ChatPrompt&, std::int64_t max_tokens, bool clamped) {
   headers_ = clamp_headers(max_tokens, clamped);
+  clamped_ = clamped;
 }
 
 void MessageWriter::on_events(std::int64_t, const std::vector<AnswerEvent>& events,
@@ -126,7 +128,7 @@ void MessageWriter::on_done(const Usage& usage) {
     on_error(*failure);
     return;
   }
-  const MessageEnd end = message_end(end_);
+  const MessageEnd end = message_end(end_, clamped_);
   std::string body = compact_json(message_head(id_, model_));
   body.back() = ',';
   body += R"("content":[)" + content_ + "],";
@@ -163,6 +165,7 @@ void MessageStream::send(std::string_view type, json::object event) {
 
 void MessageStream::on_admitted(const ChatPrompt& prompt, std::int64_t max_tokens, bool clamped) {
   usage_.prompt_tokens = static_cast<std::int64_t>(prompt.ids.size());
+  clamped_ = clamped;
   stream_->begin(clamp_headers(max_tokens, clamped));
 }
 
@@ -196,7 +199,7 @@ void MessageStream::on_choice_end(std::int64_t, const ChoiceEnd& end) {
   }
   start();
   blocks_.finish(end.finish_reason == "length");
-  end_ = message_end(end);
+  end_ = message_end(end, clamped_);
 }
 
 void MessageStream::on_done(const Usage& usage) {

@@ -12,10 +12,12 @@ namespace octet::serve {
 
 /// How an answer ended, in Anthropic's words.
 struct MessageEnd {
-  std::string stop_reason;  ///< end_turn, max_tokens, stop_sequence, tool_use
+  /// end_turn, max_tokens, model_context_window_exceeded, stop_sequence, tool_use
+  std::string stop_reason;
   json::value stop_sequence;
 };
-MessageEnd message_end(const ChoiceEnd& end);
+/// clamped: the context left fewer tokens than max_tokens; asking for more of them is no help then.
+MessageEnd message_end(const ChoiceEnd& end, bool clamped);
 /// Anthropic counts what came from the cache apart.
 json::object message_usage(const Usage& usage);
 /// The same error in the words that Anthropic's clients look for.
@@ -39,6 +41,7 @@ class MessageWriter : public JobListener {
   std::string content_;  // JSON of the blocks, joined
   AnswerBlocks blocks_;
   ChoiceEnd end_;
+  bool clamped_ = false;
 };
 
 /// A message as a stream of events. serving.md §16.4. The first event waits for the number of
@@ -69,7 +72,7 @@ class MessageStream : public JobListener {
   AnswerBlocks blocks_;
   Usage usage_;
   MessageEnd end_;
-  bool started_ = false, failed_ = false;
+  bool clamped_ = false, started_ = false, failed_ = false;
 };
 
 }  // namespace octet::serve

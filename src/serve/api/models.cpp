@@ -1,3 +1,5 @@
+#include <fmt/chrono.h>
+
 #include "serve/api/body.h"
 #include "serve/api/routes.h"
 
@@ -40,9 +42,35 @@ json::object model_json(Service& service, const std::string& name) {
           {"permission", std::move(permissions)}};
 }
 
+// The same for Anthropic's clients, who say of themselves what they are. Claude Code shows the
+// name.
+json::object anthropic_model(Service& service, const std::string& name) {
+  const auto created = static_cast<std::time_t>(service.created());
+  return {{"type", "model"},
+          {"id", name},
+          {"display_name", name},
+          {"created_at", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(created))},
+          {"lifecycle", "active"},
+          {"max_input_tokens", service.max_model_len()},
+          {"max_tokens", service.max_model_len()}};
+}
+
+bool of_anthropic(const Exchange& exchange) {
+  return !exchange.request().header("anthropic-version").empty();
+}
+
 void list(ServerState& state, const ExchangePtr& exchange) {
   Service& service = state.service();
   json::array data;
+  if (of_anthropic(*exchange)) {
+    const std::vector<std::string>& names = service.options().served_model_names;
+    for (const std::string& name : names) data.emplace_back(anthropic_model(service, name));
+    respond_json(*exchange, {{"data", std::move(data)},
+                             {"has_more", false},
+                             {"first_id", names.front()},
+                             {"last_id", names.back()}});
+    return;
+  }
   for (const std::string& name : service.options().served_model_names)
     data.emplace_back(model_json(service, name));
   respond_json(*exchange, {{"object", "list"}, {"data", std::move(data)}});
@@ -53,7 +81,9 @@ void retrieve(ServerState& state, const ExchangePtr& exchange) {
   const auto& parameters = exchange->request().parameters;
   const std::string name = parameters.empty() ? std::string() : parameters.front();
   if (name.empty()) throw HttpError(404, "no model is named in the path");
-  respond_json(*exchange, model_json(service, service.served_name(name)));
+  const std::string served = service.served_name(name);
+  respond_json(*exchange, of_anthropic(*exchange) ? anthropic_model(service, served)
+                                                  : model_json(service, served));
 }
 
 // What llama-server's web page asks for.

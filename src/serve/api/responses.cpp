@@ -30,6 +30,7 @@ void handle_responses(Service& service, SsePinger& pinger, const ExchangePtr& ex
   head.model = service.served_name(request.model);
   head.created = std::time(nullptr);
   head.echo = std::move(request.echo);
+  head.tools = std::move(request.tools);
   head.logprobs = request.logprobs;
   const std::string id = head.id;
   const ServiceOptions& options = service.options();

@@ -12,9 +12,10 @@ using Kind = AnswerBlock::Kind;
 
 namespace {
 
-std::string new_item_id(Kind kind) {
+std::string new_item_id(Kind kind, bool custom) {
   const std::string_view prefix = kind == Kind::reasoning ? "rs_"
                                   : kind == Kind::text    ? "msg_"
+                                  : custom                ? "ctc_"
                                                           : "fc_";
   return std::string(prefix) + random_hex(24);
 }
@@ -27,7 +28,17 @@ json::object response_usage(const Usage& usage) {
           {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
 }
 
+// Of the codes that OpenAI has.
+std::string_view error_code(const HttpError& error) {
+  if (is_too_long(error)) return "context_length_exceeded";
+  return error.status() < 500 ? "invalid_prompt" : "server_error";
+}
+
 }  // namespace
+
+bool is_too_long(const HttpError& error) {
+  return error.extra().contains("n_ctx");
+}
 
 ResponseBuilder::ResponseBuilder(ResponseHead head, const tokenizer::Tokenizer& tokenizer,
                                  Change change)
@@ -40,7 +51,7 @@ ResponseBuilder::ResponseBuilder(ResponseHead head, const tokenizer::Tokenizer& 
 
 void ResponseBuilder::changed(Step step, AnswerBlock& block, std::string_view piece) {
   if (step == Step::begin) {
-    block.id = new_item_id(block.kind);
+    block.id = new_item_id(block.kind, block.kind == Kind::call && call(block).custom);
     logprobs_.clear();
   }
   if (block.kind == Kind::text && step != Step::begin) {
@@ -96,9 +107,18 @@ json::object ResponseBuilder::item(const AnswerBlock& block, std::string_view st
     case Kind::call:
       break;
   }
-  return {
-      {"id", block.id},     {"type", "function_call"}, {"call_id", "call_" + block.id.substr(3)},
-      {"name", block.name}, {"arguments", block.text}, {"status", status}};
+  const ResponseCall call = this->call(block);
+  json::object out{{"id", block.id},
+                   {"type", call.custom ? "custom_tool_call" : "function_call"},
+                   {"call_id", "call_" + block.id.substr(block.id.find('_') + 1)},
+                   {"name", call.name}};
+  if (!call.name_space.empty()) out["namespace"] = call.name_space;
+  if (!call.custom)
+    out["arguments"] = block.text;
+  else
+    out["input"] = status == "in_progress" ? "" : ResponseTools::custom_input(block.text);
+  out["status"] = status;
+  return out;
 }
 
 std::string_view ResponseBuilder::final_event() const {
@@ -126,7 +146,7 @@ json::object ResponseBuilder::response(const Usage* usage, const HttpError* erro
       {"store", false},
       {"usage", usage ? json::value(response_usage(*usage)) : json::value(nullptr)}};
   if (incomplete_ && !error) out["incomplete_details"] = {{"reason", "max_output_tokens"}};
-  if (error) out["error"] = {{"code", "server_error"}, {"message", error->what()}};
+  if (error) out["error"] = {{"code", error_code(*error)}, {"message", error->what()}};
   for (const auto& [key, value] : head_.echo) out[key] = value;
   return out;
 }

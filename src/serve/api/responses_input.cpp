@@ -29,17 +29,33 @@ json::array read_texts(FieldReader& owner, std::string_view name) {
       });
 }
 
-// Calls of tools that run in OpenAI's cloud, and what they brought: nothing that this model saw.
+// Calls of tools that run in OpenAI's cloud, what they brought, and notes to its servers: nothing
+// that this model saw.
 bool is_cloud_item(std::string_view type) {
-  constexpr std::array kTypes = {"web_search_call",         "file_search_call",
-                                 "code_interpreter_call",   "image_generation_call",
-                                 "computer_call",           "computer_call_output",
-                                 "local_shell_call",        "shell_call",
-                                 "local_shell_call_output", "shell_call_output",
-                                 "mcp_list_tools",          "mcp_approval_request",
-                                 "mcp_approval_response",   "mcp_call",
-                                 "apply_patch_call",        "compaction",
-                                 "apply_patch_call_output"};
+  constexpr std::array kTypes = {"web_search_call",
+                                 "file_search_call",
+                                 "code_interpreter_call",
+                                 "image_generation_call",
+                                 "computer_call",
+                                 "computer_call_output",
+                                 "local_shell_call",
+                                 "shell_call",
+                                 "local_shell_call_output",
+                                 "shell_call_output",
+                                 "mcp_list_tools",
+                                 "mcp_approval_request",
+                                 "mcp_approval_response",
+                                 "mcp_call",
+                                 "apply_patch_call",
+                                 "apply_patch_call_output",
+                                 "tool_search_call",
+                                 "tool_search_output",
+                                 "program",
+                                 "program_output",
+                                 "compaction",
+                                 "context_compaction",
+                                 "compaction_trigger",
+                                 "configuration_update"};
   for (const std::string_view known : kTypes)
     if (type == known) return true;
   return false;
@@ -57,7 +73,8 @@ class Turn {
     reasoning_ += text;
   }
   void add_content(json::array parts) {
-    if (has_content_ || !calls_.empty()) flush();
+    // What was said after the calls, but before their results, is of the same turn.
+    if (has_content_) flush();
     has_content_ = true;
     parts_ = std::move(parts);
   }
@@ -82,6 +99,12 @@ json::object call_of(const std::string& id, const std::string& name, json::objec
   return {{"id", id},
           {"type", "function"},
           {"function", json::object{{"name", name}, {"arguments", std::move(arguments)}}}};
+}
+
+// What the model knows the called function as.
+std::string function_name(FieldReader& item) {
+  const std::string name = required_string(item, "name");
+  return ResponseTools::joined_name(item.string("namespace").value_or(""), name);
 }
 
 json::object read_arguments(FieldReader& item) {
@@ -122,12 +145,12 @@ void read_item(FieldReader& item, Turn& turn, json::array& out) {
     turn.add_reasoning(std::move(text));
   } else if (type == "function_call") {
     const std::string id = required_string(item, "call_id");
-    const std::string name = required_string(item, "name");
+    const std::string name = function_name(item);
     turn.add_call(call_of(id, name, read_arguments(item)));
   } else if (type == "custom_tool_call") {
     // A call with free text instead of JSON.
     const std::string id = required_string(item, "call_id");
-    const std::string name = required_string(item, "name");
+    const std::string name = function_name(item);
     turn.add_call(call_of(id, name, {{"input", required_string(item, "input")}}));
   } else if (type == "function_call_output" || type == "custom_tool_call_output") {
     turn.flush();

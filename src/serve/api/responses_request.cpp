@@ -36,39 +36,13 @@ void refuse_state(FieldReader& body) {
   body.boolean("store");
 }
 
-void read_tools(FieldReader& body, ResponsesRequest& out) {
-  json::array shown;
-  if (const json::array* tools = body.array("tools", kMaxTools)) {
-    for (std::size_t i = 0; i < tools->size(); ++i) {
-      FieldReader tool((*tools)[i], fmt::format("tools[{}]", i));
-      const auto type = tool.string("type");
-      if (!type) bad_field(tool.path("type"), "{} is missing", tool.path("type"));
-      if (*type != "function") {
-        out.unused.push_back(fmt::format("tools.{}", shortened(*type)));
-        continue;
-      }
-      FunctionTool function;
-      const auto name = tool.string("name");
-      if (!name) bad_field(tool.path("name"), "{} is missing", tool.path("name"));
-      function.name = *name;
-      function.description = tool.string("description").value_or("");
-      if (const json::value* parameters = tool.find("parameters"))
-        function.parameters = *parameters;
-      function.strict = tool.boolean("strict").value_or(false);
-      // What is shown is what was read: a response isn't the place to send back anything else.
-      shown.push_back(json::object{{"type", "function"},
-                                   {"name", function.name},
-                                   {"description", function.description},
-                                   {"parameters", function.parameters},
-                                   {"strict", function.strict}});
-      add_tool(out.job, std::move(function), tool.path("name"), tool.path("parameters"));
-    }
-  }
-  out.echo["tools"] = std::move(shown);
+bool is_called_here(std::string_view type) {
+  return type == "function" || type == "custom";
 }
 
-// {"type": "allowed_tools", "mode", "tools": [{"type": "function", "name"}]}.
-void read_allowed(FieldReader& choice, Job& job) {
+// {"type": "allowed_tools", "mode", "tools": [{"type": "function", "name"}]}. The tools, as shown.
+json::array read_allowed(FieldReader& choice, const ResponseTools& known, Job& job) {
+  json::array shown;
   const auto mode = choice.one_of("mode", {"auto", "required"});
   if (mode == "required") job.tool_choice.mode = Mode::required;
   const json::array* tools = choice.array("tools", kMaxTools);
@@ -76,13 +50,16 @@ void read_allowed(FieldReader& choice, Job& job) {
     bad_field(choice.path("tools"), "{}: expected at least one tool", choice.path("tools"));
   for (std::size_t i = 0; i < tools->size(); ++i) {
     FieldReader tool((*tools)[i], fmt::format("{}[{}]", choice.path("tools"), i));
-    if (tool.string("type").value_or("function") != "function") continue;
+    const std::string type = tool.string("type").value_or("function");
+    if (!is_called_here(type)) continue;
     const auto name = tool.string("name");
     if (!name) bad_field(tool.path("name"), "{} is missing", tool.path("name"));
-    job.tool_choice.allowed.push_back(*name);
+    job.tool_choice.allowed.push_back(known.function_named(*name, job));
+    shown.push_back(json::object{{"type", type}, {"name", *name}});
   }
   if (job.tool_choice.allowed.empty())
     bad_field(choice.path("tools"), "{}: none of them is a function", choice.path("tools"));
+  return shown;
 }
 
 void read_tool_choice(FieldReader& body, ResponsesRequest& out) {
@@ -99,26 +76,23 @@ void read_tool_choice(FieldReader& body, ResponsesRequest& out) {
     } else {
       FieldReader choice(*value, path);
       const std::string type = choice.string("type").value_or("");
-      if (type == "function") {
+      if (is_called_here(type)) {
         path = "tool_choice.name";
         const auto name = choice.string("name");
         if (!name) bad_field(path, "{} is missing: which function is to be called", path);
         job.tool_choice.mode = Mode::named;
-        job.tool_choice.name = *name;
-        out.echo["tool_choice"] = json::object{{"type", "function"}, {"name", *name}};
+        job.tool_choice.name = out.tools.function_named(*name, job);
+        out.echo["tool_choice"] = json::object{{"type", type}, {"name", *name}};
       } else if (type == "allowed_tools") {
         path = "tool_choice.tools";
-        read_allowed(choice, job);
-        json::array names;
-        for (const std::string& name : job.tool_choice.allowed)
-          names.push_back(json::object{{"type", "function"}, {"name", name}});
+        json::array names = read_allowed(choice, out.tools, job);
         const bool required = job.tool_choice.mode == Mode::required;
         out.echo["tool_choice"] = json::object{{"type", "allowed_tools"},
                                                {"mode", required ? "required" : "auto"},
                                                {"tools", std::move(names)}};
       } else {
         bad_field("tool_choice.type",
-                  "tool_choice.type: expected function or allowed_tools, found \"{}\"",
+                  "tool_choice.type: expected function, custom or allowed_tools, found \"{}\"",
                   shortened(type));
       }
     }
@@ -228,7 +202,8 @@ ResponsesRequest read_responses_request(const json::value& value, const RequestC
   for (json::value& message : read_responses_input(*input))
     job.chat->messages.push_back(std::move(message));
 
-  read_tools(body, out);
+  out.tools.read(body, job, out.unused);
+  out.echo["tools"] = out.tools.take_shown();
   read_tool_choice(body, out);
   read_text(body, out);
   read_reasoning(body, context, out);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "serve/api/dialect_fields.h"
+#include "serve/api/responses_tools.h"
 
 namespace octet::serve {
 
@@ -13,6 +14,7 @@ struct ResponsesRequest {
   std::optional<std::string> model;  ///< as asked
   bool stream = false, logprobs = false;
   Job job;                          ///< its messages are not normalized yet
+  ResponseTools tools;              ///< what its calls are to the client
   json::object echo;                ///< fields of the request that the response repeats
   std::vector<std::string> unused;  ///< fields and tools without effect, for the log
 };

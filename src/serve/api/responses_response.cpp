@@ -62,7 +62,11 @@ void ResponseStream::send(std::string_view type, json::object fields) {
 }
 
 void ResponseStream::on_admitted(const ChatPrompt&, std::int64_t max_tokens, bool clamped) {
-  stream_->begin(clamp_headers(max_tokens, clamped));
+  begin(clamp_headers(max_tokens, clamped));
+}
+
+void ResponseStream::begin(Headers headers) {
+  stream_->begin(std::move(headers));
   const json::object response = builder_.response(nullptr);
   send("response.created", {{"response", response}});
   send("response.in_progress", {{"response", response}});
@@ -88,6 +92,9 @@ void ResponseStream::on_done(const Usage& usage) {
 
 void ResponseStream::on_error(const HttpError& error) {
   failed_ = true;
+  // Codex makes its conversation shorter when an event says that it is too long, as OpenAI's server
+  // does it; any other 400 it takes for its end.
+  if (!stream_->begun() && is_too_long(error)) begin({});
   if (!stream_->begun()) {
     stream_->fail(error);
     return;
@@ -114,8 +121,16 @@ void ResponseStream::begin_item(const AnswerBlock& block) {
 
 void ResponseStream::end_item(const AnswerBlock& block) {
   json::object fields = place(block);
-  if (block.kind == Kind::call) {
-    fields["name"] = block.name;
+  if (block.kind == Kind::call && builder_.call(block).custom) {
+    // Whole: its text can be told from the JSON around it only then.
+    const std::string input = ResponseTools::custom_input(block.text);
+    json::object piece = fields;
+    piece["delta"] = input;
+    send("response.custom_tool_call_input.delta", std::move(piece));
+    fields["input"] = input;
+    send("response.custom_tool_call_input.done", std::move(fields));
+  } else if (block.kind == Kind::call) {
+    fields["name"] = builder_.call(block).name;
     fields["arguments"] = block.text;
     send("response.function_call_arguments.done", std::move(fields));
   } else {
@@ -138,7 +153,7 @@ void ResponseStream::end_item(const AnswerBlock& block) {
 void ResponseStream::block_changed(Step step, AnswerBlock& block, std::string_view piece) {
   if (step == Step::begin) begin_item(block);
   if (step == Step::end) end_item(block);
-  if (step != Step::piece) return;
+  if (step != Step::piece || (block.kind == Kind::call && builder_.call(block).custom)) return;
   json::object fields = place(block);
   if (block.kind != Kind::call) fields["content_index"] = 0;
   fields["delta"] = piece;

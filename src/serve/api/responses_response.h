@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "serve/api/answer_blocks.h"
+#include "serve/api/responses_tools.h"
 #include "serve/api/sse.h"
 #include "serve/api/token_text.h"
 #include "serve/job.h"
@@ -18,8 +19,12 @@ struct ResponseHead {
   std::string id, model;
   std::int64_t created = 0;  ///< Unix seconds
   json::object echo;         ///< fields of the request
+  ResponseTools tools;
   bool logprobs = false;
 };
+
+/// The prompt does not fit into the context.
+bool is_too_long(const HttpError& error);
 
 /// An answer as items of the Responses API. serving.md §15. Threads: one at a time.
 class ResponseBuilder {
@@ -39,6 +44,8 @@ class ResponseBuilder {
   static std::string_view status_of(const AnswerBlock& block) {
     return block.complete ? "completed" : "incomplete";
   }
+  /// What a block that is a call is to the client.
+  ResponseCall call(const AnswerBlock& block) const { return head_.tools.call_of(block.name); }
   /// The one part of a reasoning item or a message.
   json::object part(const AnswerBlock& block, bool with_text) const;
   /// Log-probabilities of the message that is written, and of its last piece (once).
@@ -77,7 +84,7 @@ class ResponseWriter : public JobListener {
   std::optional<HttpError> failure_;
 };
 
-/// The response as a stream of events.
+/// The response as a stream of events. A prompt that is too long is one, too: response.failed.
 class ResponseStream : public JobListener {
  public:
   /// stream: not begun. queue_bytes: a reader with more waits.
@@ -92,6 +99,7 @@ class ResponseStream : public JobListener {
   bool ready() override;
 
  private:
+  void begin(Headers headers);
   void send(std::string_view type, json::object fields);
   void block_changed(AnswerBlocks::Step step, AnswerBlock& block, std::string_view piece);
   void begin_item(const AnswerBlock& block);

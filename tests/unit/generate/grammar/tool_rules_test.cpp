@@ -118,16 +118,55 @@ TEST(ToolRules, RequiredAndSingle) {
 }
 
 TEST(ToolRules, FreeParameters) {
-  const Rules closed = rules_of({tool("f", kWeather, false)}, ToolMode::single);
+  const Rules closed = rules_of({tool("f", kWeather, false)}, ToolMode::optional);
   EXPECT_TRUE(has(closed, call("f", parameter("days", "x y") + parameter("city", "1"))));
   EXPECT_TRUE(has(closed, call("f", "")));
   EXPECT_FALSE(has(closed, call("f", parameter("other", "1"))));
-  const Rules open = rules_of({tool("f", R"({"type":"object"})", false)}, ToolMode::single);
+  const Rules open = rules_of({tool("f", R"({"type":"object"})", false)}, ToolMode::optional);
   EXPECT_TRUE(has(open, call("f", parameter("any name.x", "1\n2"))));
   EXPECT_FALSE(has(open, call("f", parameter("a>b", "1"))));
   EXPECT_FALSE(has(open, call("f", parameter("", "1"))));
   // Closed on the value's own line, or at once.
   EXPECT_TRUE(has(open, call("f", "<parameter=a>\n5</parameter>\n<parameter=b>\n</parameter>\n")));
+}
+
+// Clients that force a call (instructor, with_structured_output) take its arguments for valid.
+TEST(ToolRules, ForcedCallsFollowTheirSchema) {
+  for (const ToolMode mode : {ToolMode::single, ToolMode::required}) {
+    const Rules closed = rules_of({tool("f", kWeather, false)}, mode);
+    EXPECT_TRUE(has(closed, call("f", parameter("city", "P") + parameter("days", "3"))));
+    EXPECT_FALSE(has(closed, call("f", "")));
+    EXPECT_FALSE(has(closed, call("f", parameter("city", "P") + parameter("days", "x y"))));
+    EXPECT_FALSE(has(closed, call("f", parameter("city", "P") + parameter("other", "1"))));
+    // What a schema doesn't forbid may come.
+    const Rules open = rules_of(
+        {tool("f", R"({"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]})",
+              false)},
+        mode);
+    EXPECT_TRUE(has(open, call("f", parameter("a", "1") + parameter("b", "x"))));
+    EXPECT_FALSE(has(open, call("f", parameter("b", "x"))));
+  }
+}
+
+// A schema that can't be obeyed leaves other tools' rules whole.
+TEST(ToolRules, ForcedCallsOfSchemasThatCannotBeObeyed) {
+  const std::vector<ToolSchema> tools{
+      tool("f", kWeather, false),
+      tool("g", R"({"type":"object","properties":{"a":{"type":"array","items":{"type":"object"}},
+                   "a>b":{"type":"integer"}},"required":["a","a>b"]})",
+           false),
+      tool("h", R"({"type":"object","properties":{"l":{"type":"array","items":{"type":"integer"}},
+                   "n":{"not":{}}},"required":["l"]})",
+           false),
+      tool("k", R"({"type":"object","properties":{"o":{"type":"object"}},"required":["o"]})",
+           true)};
+  const Rules rules = rules_of(tools, ToolMode::required);
+  EXPECT_TRUE(has(rules, call("g", parameter("x", "1"))));
+  EXPECT_TRUE(has(rules, call("h", parameter("l", "[1, 2]"))));
+  EXPECT_FALSE(has(rules, call("h", parameter("l", "[\"x\"]"))));
+  EXPECT_TRUE(has(rules, call("f", parameter("city", "P")) + "\n" +
+                             call("k", parameter("o", R"({"a": [1]})"))));
+  EXPECT_FALSE(has(rules, call("f", "")));
 }
 
 TEST(ToolRules, OtherParametersOfStrictToolsOnlyIfAskedFor) {

@@ -104,7 +104,7 @@ TEST(MessagesRequest, ToolResultsComeBeforeTheText) {
           {"type": "text", "text": "Well?"}])");
   EXPECT_EQ(messages_of(body), R"([{"role": "tool", "content": "one", "tool_call_id": "t1"}, )"
                                R"({"role": "tool", "content": [{"type": "text", "text": "two"}, )"
-                               R"({"type": "text", "text": "f"}], "tool_call_id": "t2"}, )"
+                               R"({"type": "text", "text": "f\n"}], "tool_call_id": "t2"}, )"
                                R"({"role": "tool", "content": "error", "tool_call_id": "t3"}, )"
                                R"({"role": "user", "content": [{"type": "text", "text": "And?"}, )"
                                R"({"type": "text", "text": "Well?"}]}])");

@@ -97,12 +97,13 @@ TEST(MessageWriter, ThinkingAndCall) {
 }
 
 TEST(MessageEnd, Reasons) {
-  const auto of = [](std::string finish, json::value stop, std::int64_t calls) {
+  const auto of = [](std::string finish, json::value stop, std::int64_t calls,
+                     bool clamped = false) {
     ChoiceEnd end;
     end.finish_reason = std::move(finish);
     end.stop_reason = std::move(stop);
     end.calls = calls;
-    const MessageEnd m = message_end(end);
+    const MessageEnd m = message_end(end, clamped);
     return m.stop_reason + " " + to_json(m.stop_sequence);
   };
   EXPECT_EQ(of("stop", nullptr, 0), "end_turn null");
@@ -110,9 +111,31 @@ TEST(MessageEnd, Reasons) {
   EXPECT_EQ(of("stop", "END", 0), "stop_sequence \"END\"");
   EXPECT_EQ(of("length", nullptr, 0), "max_tokens null");
   EXPECT_EQ(of("length", nullptr, 1), "max_tokens null");
+  EXPECT_EQ(of("length", nullptr, 0, true), "model_context_window_exceeded null");
+  EXPECT_EQ(of("stop", nullptr, 0, true), "end_turn null");
   EXPECT_EQ(of("tool_calls", nullptr, 1), "tool_use null");
   EXPECT_EQ(of("stop", nullptr, 1), "tool_use null");  // a named choice
   EXPECT_EQ(of("repetition", nullptr, 0), "end_turn null");
+}
+
+// The context was full before max_tokens: other than after max_tokens, going on would not help.
+TEST(MessageEnd, AFullContextIsTold) {
+  for (const bool clamped : {false, true}) {
+    const json::string reason = clamped ? "model_context_window_exceeded" : "max_tokens";
+    ChoiceEnd end;
+    end.finish_reason = "length";
+    Streamed s;
+    s.stream.on_admitted(prompt_of(3), 1, clamped);
+    s.stream.on_choice_end(0, end);
+    s.stream.on_done({.prompt_tokens = 3, .completion_tokens = 1});
+    EXPECT_EQ(events(s.exchange->body())[1].second.at("delta").at("stop_reason"), reason);
+    const auto exchange = std::make_shared<DialectExchange>("/v1/messages");
+    MessageWriter writer(exchange, "msg_1", "m");
+    writer.on_admitted(prompt_of(3), 1, clamped);
+    writer.on_choice_end(0, end);
+    writer.on_done({.prompt_tokens = 3, .completion_tokens = 1});
+    EXPECT_EQ(parse_json(exchange->body(), "body").at("stop_reason"), reason);
+  }
 }
 
 TEST(MessageStream, AnEmptyAnswerIsStillAMessage) {

@@ -170,6 +170,19 @@ TEST(ResponseStream, FailuresEndIt) {
   EXPECT_TRUE(s.exchange->close());
 }
 
+// Codex looks for this event, and then makes its conversation shorter.
+TEST(ResponseStream, APromptThatIsTooLongIsAnEvent) {
+  Streamed s;
+  s.stream.on_error(HttpError(400, "too long", "input", {{"n_prompt_tokens", 12}, {"n_ctx", 10}}));
+  const auto got = events(s.exchange->body());
+  ASSERT_EQ(got.size(), 3u);
+  EXPECT_EQ(got[0].first, "response.created");
+  EXPECT_EQ(got[2].first, "response.failed");
+  EXPECT_EQ(got[2].second.at("response").at("error").at("code"), "context_length_exceeded");
+  EXPECT_EQ(got[2].second.at("response").at("error").at("message"), "too long");
+  EXPECT_TRUE(s.exchange->ended());
+}
+
 TEST(ResponseStream, ErrorsBeforeTheStreamAreResponses) {
   Streamed s;
   s.stream.on_error(HttpError(400, "too long", "messages"));
