@@ -69,14 +69,13 @@ bool add_text(FieldReader& block, std::string_view type, json::array& parts, Off
 
 json::array text_blocks(FieldReader& owner, std::string_view name, std::string_view where,
                         OfferedTools* tools) {
-  return read_parts(owner, name, "blocks",
-                    [&](FieldReader& block, const std::string& type, json::array& parts) {
-                      // A document within a document would be a way to nest without end.
-                      const bool nested = (type == "document" || type == "search_result") &&
-                                          where != "a tool_result";
-                      if (nested || !add_text(block, type, parts, tools))
-                        wrong_block(block, type, where, "text");
-                    });
+  return read_parts(
+      owner, name, "blocks", [&](FieldReader& block, const std::string& type, json::array& parts) {
+        // A document within a document would be a way to nest without end.
+        const bool nested =
+            (type == "document" || type == "search_result") && where != "a tool_result";
+        if (nested || !add_text(block, type, parts, tools)) wrong_block(block, type, where, "text");
+      });
 }
 
 // A user's turn: results of tools first, each a message of its own, then what the user says.
