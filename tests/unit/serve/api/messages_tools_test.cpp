@@ -111,10 +111,9 @@ TEST(MessagesTools, ALaterDefinitionCounts) {
     return R"({"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"name": ")" +
            name + R"(", "input_schema": {"type": ")" + type + R"("}}}})";
   };
-  const Job job = read(kTools, system_turn("[" + definition("own", "object") + ", " +
-                                           definition("own", "string") + ", " +
-                                           definition("find", "string") + "]"))
-                      .job;
+  const std::string blocks = fmt::format("[{}, {}, {}]", definition("own", "object"),
+                                         definition("own", "string"), definition("find", "string"));
+  const Job job = read(kTools, system_turn(blocks)).job;
   EXPECT_EQ(to_json(job.chat->tools[0].at("function").at("parameters")), "{}");
   EXPECT_EQ(names(job), "own find ");
   for (const Tool& tool : job.tools) EXPECT_EQ(to_json(tool.parameters), R"({"type": "string"})");
