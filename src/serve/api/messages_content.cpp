@@ -131,12 +131,21 @@ void read_assistant(const json::array& blocks, const std::string& path, json::ar
   out.push_back(assistant_message(std::move(said), reasoning, std::move(calls)));
 }
 
-// A system turn within the conversation: text, and changes of the tools.
-json::array read_system_turn(FieldReader& message, OfferedTools& tools) {
+// A system turn within the conversation: text, and changes of the tools. answered: the user has
+// spoken since, which ends what was said for one turn only; changes of tools stay.
+json::array read_system_turn(FieldReader& message, OfferedTools& tools, bool answered) {
   const json::value* content = message.find("content");
-  if (!content && message.has("output_config")) return {};  // only how the turn is answered
-  if (!content || !content->is_array()) return text_blocks(message, "content", "a system message");
-  json::array parts;
+  const auto clear = message.one_of("clear_at", {"next_user_message", "never"});
+  const bool gone = answered && clear == "next_user_message";
+  if (!content) return {};
+  json::array parts, unread;
+  if (content->is_string()) {
+    if (!gone) parts.push_back(text_part(content->get_string()));
+    return parts;
+  }
+  if (!content->is_array())
+    bad_field(message.path("content"), "{}: expected a string or an array of blocks",
+              message.path("content"));
   const json::array& blocks = content->get_array();
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     FieldReader block(blocks[i], fmt::format("{}[{}]", message.path("content"), i));
@@ -148,7 +157,7 @@ json::array read_system_turn(FieldReader& message, OfferedTools& tools) {
       const bool addition = type == "tool_addition";
       const std::string told = addition ? tools.add(tool) : tools.remove(tool);
       if (!told.empty()) parts.push_back(text_part(told));
-    } else if (!add_text(block, type, parts, nullptr)) {
+    } else if (!add_text(block, type, gone ? unread : parts, nullptr)) {
       wrong_block(block, type, "a system message", "text, tool_addition, tool_removal");
     }
   }
@@ -178,10 +187,8 @@ json::array read_anthropic_messages(const json::array& messages, OfferedTools& t
     if (!content && !(*role == "system" && message.has("output_config")))
       bad_field(path, "{} is missing", path);
     if (*role == "system") {
-      json::array parts = read_system_turn(message, tools);
-      const auto clear = message.one_of("clear_at", {"next_user_message", "never"});
-      const bool gone = clear == "next_user_message" && users_left > 0;
-      if (!parts.empty() && !gone) out.push_back(chat_message("system", std::move(parts)));
+      json::array parts = read_system_turn(message, tools, users_left > 0);
+      if (!parts.empty()) out.push_back(chat_message("system", std::move(parts)));
     } else if (content->is_string()) {
       out.push_back(json::object{{"role", *role}, {"content", *content}});
     } else if (!content->is_array()) {

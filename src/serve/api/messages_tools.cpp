@@ -73,7 +73,6 @@ void OfferedTools::read(FieldReader& body, std::vector<std::string>& unused) {
       same_name(tool.path("name"), offered.function.name);
     tools_.push_back(std::move(offered));
   }
-  // The template says how to call only where there is a tool.
   if (searched || std::ranges::none_of(tools_, &Offered::listed))
     for (Offered& t : tools_) t.listed = t.in_prompt = t.callable = true;
 }
@@ -89,9 +88,7 @@ std::string OfferedTools::refer(const std::string& name) {
 std::string OfferedTools::add(FieldReader& tool) {
   const std::string type = tool.string("type").value_or("");
   if (is_cloud_reference(type)) return {};
-  if (type == "tool_reference") {
-    return called_from_here(refer(reference_name(tool)));
-  }
+  if (type == "tool_reference") return called_from_here(refer(reference_name(tool)));
   if (type != "tool_definition")
     bad_field(tool.path("type"), "{}: expected tool_reference or tool_definition, found \"{}\"",
               tool.path("type"), shortened(type));
@@ -129,9 +126,11 @@ std::string OfferedTools::remove(FieldReader& tool) {
 }
 
 void OfferedTools::give(Job& job) && {
+  // The template says how to call only where there is a tool.
+  const bool none = std::ranges::none_of(tools_, &Offered::listed);
   for (Offered& tool : tools_) {
     FunctionTool& function = tool.function;
-    if (tool.listed) job.chat->tools.push_back(rendered_tool(function));
+    if (tool.listed || (none && tool.callable)) job.chat->tools.push_back(rendered_tool(function));
     if (tool.callable)
       job.tools.push_back(
           {std::move(function.name), std::move(function.parameters), function.strict});

@@ -51,7 +51,7 @@ ResponseBuilder::ResponseBuilder(ResponseHead head, const tokenizer::Tokenizer& 
 
 void ResponseBuilder::changed(Step step, AnswerBlock& block, std::string_view piece) {
   if (step == Step::begin) {
-    block.id = new_item_id(block.kind, block.kind == Kind::call && call(block).custom);
+    block.id = new_item_id(block.kind, is_custom(block));
     logprobs_.clear();
   }
   if (block.kind == Kind::text && step != Step::begin) {

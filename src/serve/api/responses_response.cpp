@@ -121,7 +121,7 @@ void ResponseStream::begin_item(const AnswerBlock& block) {
 
 void ResponseStream::end_item(const AnswerBlock& block) {
   json::object fields = place(block);
-  if (block.kind == Kind::call && builder_.call(block).custom) {
+  if (builder_.is_custom(block)) {
     // Whole: its text can be told from the JSON around it only then.
     const std::string input = ResponseTools::custom_input(block.text);
     json::object piece = fields;
@@ -153,7 +153,7 @@ void ResponseStream::end_item(const AnswerBlock& block) {
 void ResponseStream::block_changed(Step step, AnswerBlock& block, std::string_view piece) {
   if (step == Step::begin) begin_item(block);
   if (step == Step::end) end_item(block);
-  if (step != Step::piece || (block.kind == Kind::call && builder_.call(block).custom)) return;
+  if (step != Step::piece || builder_.is_custom(block)) return;
   json::object fields = place(block);
   if (block.kind != Kind::call) fields["content_index"] = 0;
   fields["delta"] = piece;

@@ -44,6 +44,10 @@ class ResponseBuilder {
   static std::string_view status_of(const AnswerBlock& block) {
     return block.complete ? "completed" : "incomplete";
   }
+  /// A call whose input is text.
+  bool is_custom(const AnswerBlock& block) const {
+    return block.kind == AnswerBlock::Kind::call && head_.tools.is_custom(block.name);
+  }
   /// What a block that is a call is to the client.
   ResponseCall call(const AnswerBlock& block) const { return head_.tools.call_of(block.name); }
   /// The one part of a reasoning item or a message.

@@ -132,6 +132,11 @@ std::string ResponseTools::function_named(const std::string& name, const Job& jo
   return found == by_short_name_.end() || found->second.empty() ? name : found->second;
 }
 
+bool ResponseTools::is_custom(const std::string& function) const {
+  const auto found = calls_.find(function);
+  return found != calls_.end() && found->second.custom;
+}
+
 ResponseCall ResponseTools::call_of(const std::string& function) const {
   const auto found = calls_.find(function);
   return found == calls_.end() ? ResponseCall{.name = function} : found->second;

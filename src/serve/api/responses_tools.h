@@ -30,6 +30,7 @@ class ResponseTools {
   /// The function that a tool_choice means by a tool's name: the job's of that name, or else the
   /// only one of a namespace; the name itself if there is none.
   std::string function_named(const std::string& name, const Job& job) const;
+  bool is_custom(const std::string& function) const;
   /// The call that a function's name stands for.
   ResponseCall call_of(const std::string& function) const;
 

@@ -77,6 +77,14 @@ TEST(MessagesTools, NothingIsDeferredWhereNobodyCouldFindIt) {
             "a late ");
 }
 
+TEST(MessagesTools, AnOnlyToolIsListed) {
+  const Job job = read("[]", system_turn(R"([{"type": "tool_addition", "tool": {
+      "type": "tool_definition", "definition": {"name": "own", "input_schema": {}}}}])"))
+                      .job;
+  EXPECT_EQ(listed(job), "own ");
+  EXPECT_EQ(names(job), "own ");
+}
+
 TEST(MessagesTools, AdditionsAndRemovals) {
   const Job job = read(kTools, system_turn(R"([
       {"type": "text", "text": "News."},
@@ -103,10 +111,9 @@ TEST(MessagesTools, ALaterDefinitionCounts) {
     return R"({"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"name": ")" +
            name + R"(", "input_schema": {"type": ")" + type + R"("}}}})";
   };
-  const Job job = read(kTools, system_turn("[" + definition("own", "object") + ", " +
-                                           definition("own", "string") + ", " +
-                                           definition("find", "string") + "]"))
-                      .job;
+  const std::string blocks = fmt::format("[{}, {}, {}]", definition("own", "object"),
+                                         definition("own", "string"), definition("find", "string"));
+  const Job job = read(kTools, system_turn(blocks)).job;
   EXPECT_EQ(to_json(job.chat->tools[0].at("function").at("parameters")), "{}");
   EXPECT_EQ(names(job), "own find ");
   for (const Tool& tool : job.tools) EXPECT_EQ(to_json(tool.parameters), R"({"type": "string"})");
@@ -160,8 +167,8 @@ TEST(MessagesSystem, TheBillingLineIsLeftOut) {
   EXPECT_EQ(system(R"([{"type": "text", "text": ")" + line +
                    R"("}, {"type": "text", "text": "Be brief."}])"),
             R"("Be brief.")");
-  EXPECT_EQ(system('"' + line + R"(\nBe brief.")"), R"("Be brief.")");
-  EXPECT_EQ(system('"' + line + '"'), "none");
+  EXPECT_EQ(system(fmt::format(R"("{}\nBe brief.")", line)), R"("Be brief.")");
+  EXPECT_EQ(system(fmt::format(R"("{}")", line)), "none");
   EXPECT_EQ(system(R"("Of x-anthropic-billing-header: nothing.")"),
             R"("Of x-anthropic-billing-header: nothing.")");
 }
@@ -193,6 +200,14 @@ TEST(MessagesSystem, ATurnThatIsForNowOnly) {
   EXPECT_EQ(messages(""), before + R"({"role": "system", "content": "b"}])");
   EXPECT_EQ(messages(R"(, {"role": "user", "content": "c"})"),
             before + R"({"role": "user", "content": "c"}])");
+  // Its changes of tools stay.
+  const Job job = read(kTools, R"([{"role": "user", "content": "a"},
+      {"role": "system", "clear_at": "next_user_message", "content": [{"type": "text", "text": "b"},
+          {"type": "tool_removal", "tool": {"type": "tool_reference", "name": "find"}}]},
+      {"role": "user", "content": "c"}])")
+                      .job;
+  EXPECT_EQ(content(job, 1), R"("Tool that can no longer be called: find\n")");
+  EXPECT_EQ(names(job), "");
 }
 
 }  // namespace
