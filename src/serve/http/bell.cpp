@@ -28,14 +28,16 @@ void Bell::open() {
 void Bell::listen() {
   rung_.async_read_some(boost::asio::buffer(&count_, sizeof count_),
                         [this](const boost::system::error_code& error, std::size_t) {
-                          if (error) return;  // closed
-                          listen();           // first: answers may throw
+                          // A ring may have come in before the end of the read was asked for.
+                          if (error || closed_) return;
+                          listen();  // first: answers may throw
                           answer_();
                         });
 }
 
 void Bell::close() {
   boost::asio::post(rung_.get_executor(), [this] {
+    closed_ = true;
     boost::system::error_code ignored;
     rung_.cancel(ignored);
   });

@@ -27,6 +27,7 @@ class Bell {
   boost::asio::posix::stream_descriptor rung_;
   std::function<void()> answer_;
   std::uint64_t count_ = 0;
+  bool closed_ = false;  ///< on the strand
 };
 
 }  // namespace octet::serve
