@@ -57,7 +57,7 @@ class Frozen:
         _ptrace(INTERRUPT, self.tid)
         os.waitpid(self.tid, WALL)
 
-    def until(self, stuck, seconds=20):
+    def until(self, stuck, seconds=60):
         """Lets it go on and stops it again until `stuck()`: at a place where others wait for it, or where it holds nothing that they need."""
         end = time.monotonic() + seconds
         while not stuck():

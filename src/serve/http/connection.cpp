@@ -120,12 +120,12 @@ void Connection::start() {
 }
 
 void Connection::wake() {
-  shared_->wake(shared_from_this());
-}
-
-void Connection::pump_soon(std::shared_ptr<Connection> connection) {
-  const auto strand = connection->socket_.get_executor();
-  asio::dispatch(strand, [connection = std::move(connection)] { connection->pump(); });
+  // A step of the engine has output for many connections: one handler takes all that are waiting.
+  if (!shared_->add_ready(shared_from_this())) return;
+  asio::post(shared_->io, [shared = shared_] {
+    for (const auto& connection : shared->take_ready())
+      asio::dispatch(connection->socket_.get_executor(), [connection] { connection->pump(); });
+  });
 }
 
 void Connection::stop() {

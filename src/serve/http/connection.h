@@ -31,8 +31,6 @@ class Connection final : public Outlet, public std::enable_shared_from_this<Conn
   ~Connection() override;
   void start();          ///< any thread, once
   void wake() override;  ///< any thread: the exchange has output
-  /// Writes what there is, on the connection's strand. Any thread.
-  static void pump_soon(std::shared_ptr<Connection> connection);
   /// The server ends. Any thread. A whole response has a second to leave.
   void stop();
 

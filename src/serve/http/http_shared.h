@@ -10,7 +10,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "serve/http/bell.h"
 #include "serve/http/gate.h"
 #include "serve/http/server.h"
 #include "serve/http/workers.h"
@@ -29,8 +28,7 @@ class HttpShared {
       : options(std::move(o)),
         router(std::move(r)),
         gate(options, router),
-        workers(options.workers, options.max_worker_queue),
-        bell_(io, [this] { write_ready(); }) {}
+        workers(options.workers, options.max_worker_queue) {}
 
   const HttpOptions options;
   const Router router;
@@ -66,10 +64,16 @@ class HttpShared {
     const std::scoped_lock lock(mutex_);
     tls_ = std::move(context);
   }
-  void start() { bell_.open(); }
-  /// A connection has output: its pump() will be called by an I/O thread, once for all that were
-  /// noted before. Any thread.
-  void wake(std::shared_ptr<Connection> connection);
+  /// Notes that a connection has output. True: the list was empty, somebody has to take it.
+  bool add_ready(std::shared_ptr<Connection> connection) {
+    const std::scoped_lock lock(ready_mutex_);
+    ready_.push_back(std::move(connection));
+    return ready_.size() == 1;
+  }
+  std::vector<std::shared_ptr<Connection>> take_ready() {
+    const std::scoped_lock lock(ready_mutex_);
+    return std::exchange(ready_, {});
+  }
   /// Registers an open connection. False if the server stops: it must not start then.
   bool add(Connection* connection, std::weak_ptr<Connection> pointer) {
     const std::scoped_lock lock(mutex_);
@@ -82,19 +86,19 @@ class HttpShared {
     open_.erase(connection);
   }
   /// No more connections; returns those there are.
-  std::unordered_map<Connection*, std::weak_ptr<Connection>> stop();
+  std::unordered_map<Connection*, std::weak_ptr<Connection>> stop() {
+    const std::scoped_lock lock(mutex_);
+    stopping_ = true;
+    return open_;
+  }
 
  private:
-  void write_ready();
-
   mutable std::mutex mutex_;
   std::shared_ptr<boost::asio::ssl::context> tls_;
   std::unordered_map<Connection*, std::weak_ptr<Connection>> open_;
   bool stopping_ = false;
   std::mutex ready_mutex_;
   std::vector<std::shared_ptr<Connection>> ready_;
-  bool bell_closed_ = false;  ///< with ready_mutex_
-  Bell bell_;
 };
 
 }  // namespace octet::serve

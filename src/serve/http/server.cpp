@@ -143,7 +143,6 @@ void HttpServer::start() {
   const SignalsBlocked blocked;
   shared.workers.start();
   impl.work.emplace(shared.io.get_executor());
-  shared.start();
   asio::post(impl.strand, [&impl] {
     impl.accept();
     if (impl.has_tls() && impl.options().tls.refresh) impl.watch_tls();
