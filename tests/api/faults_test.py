@@ -285,7 +285,7 @@ def test_a_thousand_idle_connections(server):
     before = descriptors(server)
     memory = resident(server)
     clients = [Client(server.port) for _ in range(1000)]
-    wait_for(lambda: descriptors(server) >= before + 995)  # one or two counted before were on their way out
+    wait_for(lambda: descriptors(server) >= len(clients))  # not beside `before`: some that it counts may be on their way out
     for _ in range(5):
         assert server.post("/v1/chat/completions", SHORT)["usage"]["completion_tokens"] == 3
     for client in clients[::100]:
