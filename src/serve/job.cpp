@@ -430,9 +430,7 @@ std::optional<HttpError> failure_of(const ChoiceEnd& end) {
   if (failure == Failure::request) return HttpError(400, end.error);
   if (end.finish_reason == "error" && failure != Failure::busy)
     return HttpError(500, end.error.empty() ? "the answer failed inside the server" : end.error);
-  HttpError error(503, end.error.empty() ? "the server ended the answer" : end.error);
-  error.headers = {{"Retry-After", "5"}};
-  return error;
+  return busy_error(end.error.empty() ? "the server ended the answer" : end.error, 5);
 }
 
 std::shared_ptr<RunningJob> start_job(Service& service, std::string id, Job job,

@@ -101,11 +101,6 @@ TokenRoom token_room(const Service& service, const Job& job, std::int64_t prompt
 }
 
 HttpError job_error(std::exception_ptr error, const std::string& id) {
-  const auto busy = [](const std::string& message) {
-    HttpError e(503, message);
-    e.headers = {{"Retry-After", "5"}};
-    return e;
-  };
   std::string what = "unknown exception";
   try {
     std::rethrow_exception(error);
@@ -113,10 +108,10 @@ HttpError job_error(std::exception_ptr error, const std::string& id) {
     return e;
   } catch (const Error& e) {
     if (e.code() == ErrorCode::invalid_argument) return HttpError(400, e.what());
-    if (e.code() == ErrorCode::overloaded) return busy(e.what());
+    if (e.code() == ErrorCode::overloaded) return busy_error(e.what(), 5);
     what = e.what();
   } catch (const std::bad_alloc&) {
-    return busy("out of memory for this request");
+    return busy_error("out of memory for this request", 5);
   } catch (const std::exception& e) {
     what = e.what();
   } catch (...) {

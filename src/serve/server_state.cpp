@@ -13,9 +13,7 @@ HttpError ServerState::unavailable(Service::State now) const {
     const std::scoped_lock lock(mutex_);
     message = message_.empty() ? "The engine has failed" : message_;
   }
-  HttpError error(503, message, {}, std::move(extra));
-  error.headers = {{"Retry-After", now == Service::State::loading ? "5" : "30"}};
-  return error;
+  return busy_error(message, now == Service::State::loading ? 5 : 30, std::move(extra));
 }
 
 Service& ServerState::service() const {

@@ -36,9 +36,7 @@ constexpr std::ptrdiff_t kMaxCompiling = 4;
 constexpr std::chrono::seconds kCompileWait{2};
 
 HttpError too_many_grammars(const char* what) {
-  HttpError busy(503, std::string(what) + "; try again later");
-  busy.headers = {{"Retry-After", "5"}};
-  return busy;
+  return busy_error(std::string(what) + "; try again later", 5);
 }
 
 }  // namespace
@@ -222,11 +220,7 @@ GrammarPtr Service::grammar(const std::string& cache_key,
 
 void Service::add_running(const std::string& id, std::weak_ptr<RunningJob> job) {
   const std::scoped_lock lock(impl_->mutex);
-  if (impl_->broken) {
-    HttpError error(503, "The engine has failed");
-    error.headers = {{"Retry-After", "30"}};
-    throw error;
-  }
+  if (impl_->broken) throw busy_error("The engine has failed", 30);
   const RunningJob* const raw = job.lock().get();
   impl_->running.emplace(id, Impl::Running{std::move(job), raw});
 }

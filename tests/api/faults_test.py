@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from octet_server import OCTET, Server, free_port
+from octet_server import OCTET, Server, free_port, wait_for
 from raw_client import Client, events, frame
 
 USER = [{"role": "user", "content": "Tell me a story."}]
@@ -27,14 +27,6 @@ GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cac
 def gauges(server):
     metrics = server.metrics()
     return {name: metrics[name] for name in GAUGES}
-
-
-def wait_for(what, seconds=20):
-    end = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-    return value
 
 
 def idle(server, seconds=20):

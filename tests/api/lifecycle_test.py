@@ -13,7 +13,7 @@ import checkpoints
 import httpx
 import openai
 import pytest
-from octet_server import OCTET, Server, free_port
+from octet_server import OCTET, Server, free_port, wait_for
 from raw_client import Client, events, insecure
 
 USER = [{"role": "user", "content": "Tell me a story."}]
@@ -32,14 +32,6 @@ CARD = ["--tensor-parallel-size", "4", "--gpu-memory-utilization", "0.95", "--ma
 def run(*arguments, environment=None):
     return subprocess.run([OCTET, "serve", *arguments], capture_output=True, text=True, timeout=60,
                           env={**os.environ, **(environment or {})})
-
-
-def wait_for(what, seconds=20):
-    end = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-    return value
 
 
 def exit_code(server, seconds=30):

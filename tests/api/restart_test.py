@@ -1,4 +1,5 @@
 """An engine that stands still: its clients hear of it, the server becomes itself anew or ends. Sockets that are handed over."""
+import functools
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import time
 
 import checkpoints
 import freeze
+import octet_server
 import pytest
 from octet_server import OCTET, Server, free_port
 from raw_client import Client, events
@@ -21,18 +23,11 @@ SHORT = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "m
 # Threads of the computation: the engine's own waits for this one's part of a step, holding nothing.
 WORKER = "octet-pool-1"
 SECONDS = 2
+wait_for = functools.partial(octet_server.wait_for, seconds=30)
 
 
 def long(tokens=15000, **more):
     return {"model": "tiny", "messages": USER, "stream": True, "min_tokens": tokens, "max_tokens": tokens, **more}
-
-
-def wait_for(what, seconds=30):
-    end = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-    return value
 
 
 @pytest.fixture(scope="module")

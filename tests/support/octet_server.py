@@ -20,6 +20,15 @@ def free_port():
         return s.getsockname()[1]
 
 
+def wait_for(what, seconds=20):
+    """What what() gives, once it is true."""
+    end = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+    return value
+
+
 class Server:
     """A running server. Flags are appended to `octet serve MODEL`."""
 

@@ -73,12 +73,6 @@ std::array<asio::const_buffer, kBuffers> buffers_of(const std::deque<std::string
   return buffers;
 }
 
-HttpError busy(const std::string& message, const char* retry_after) {
-  HttpError error(503, message);
-  error.headers.emplace_back("Retry-After", retry_after);
-  return error;
-}
-
 }  // namespace
 
 Connection::Connection(std::shared_ptr<HttpShared> shared, Socket socket, std::string remote,
@@ -229,7 +223,7 @@ void Connection::charge_body() {
   charged_bytes_ = have;
   constexpr std::size_t kSmall = 64 << 10;
   if (total > shared_->options.max_held_body_bytes && have > kSmall)
-    throw busy("the server holds too many large request bodies; try again", "1");
+    throw busy_error("the server holds too many large request bodies; try again", 1);
 }
 
 void Connection::on_head() {
@@ -249,7 +243,7 @@ void Connection::on_head() {
     admission_ =
         shared_->gate.admit(request_, target.authority, parser_->version(), parser_->has_body());
     if (shared_->draining && !(admission_.route && admission_.route->is_public))
-      throw busy("the server is shutting down", "5");
+      throw busy_error("the server is shutting down", 5);
     const std::size_t limit = shared_->options.max_body_bytes;
     if (const auto length = parser_->content_length(); length && *length > limit)
       throw HttpError(413, fmt::format("the request's body has {} bytes; at most {} are taken "
@@ -299,7 +293,7 @@ void Connection::dispatch() {
     if (!exchange->closed()) run_handler(*shared, *route, exchange);
   };
   if (!shared_->workers.submit(task))
-    respond_error(*exchange, busy("too many requests wait for the server; try again", "1"));
+    respond_error(*exchange, busy_error("too many requests wait for the server; try again", 1));
 }
 
 void Connection::refuse(const HttpError& error, bool keep_alive) {

@@ -88,6 +88,12 @@ std::string error_body(Dialect dialect, const HttpError& error, std::string_view
   return to_json(json::object{{"error", std::move(inner)}});
 }
 
+HttpError busy_error(const std::string& message, int retry_after, json::object extra) {
+  HttpError error(503, message, {}, std::move(extra));
+  error.headers.emplace_back("Retry-After", std::to_string(retry_after));
+  return error;
+}
+
 HttpError to_http_error(std::exception_ptr error, std::string_view request_id) {
   if (!error) return inside(request_id);
   try {
@@ -100,11 +106,8 @@ HttpError to_http_error(std::exception_ptr error, std::string_view request_id) {
         return {400, e.what()};
       case ErrorCode::not_found:
         return {404, e.what()};
-      case ErrorCode::overloaded: {
-        HttpError busy(503, e.what());
-        busy.headers.emplace_back("Retry-After", "1");
-        return busy;
-      }
+      case ErrorCode::overloaded:
+        return busy_error(e.what(), 1);
       default:
         return inside(request_id);
     }

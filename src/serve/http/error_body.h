@@ -25,6 +25,9 @@ class HttpError : public Error {
   json::object extra_;
 };
 
+/// 503 that tells the client when to try again: Retry-After in seconds.
+HttpError busy_error(const std::string& message, int retry_after, json::object extra = {});
+
 /// Throws HttpError 400 with the path of the offending field.
 template <typename... Args>
 [[noreturn]] void bad_field(std::string param, fmt::format_string<Args...> format, Args&&... args) {
